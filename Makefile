@@ -1,0 +1,131 @@
+# `make run` and `make test` do all the set-up they need: scripts/setup.sh says what that is.
+#
+# Everything is built with the release profile, and always for the whole workspace: so wasmtime is compiled once, for
+# the binary, the tests and the benchmarks alike.
+
+PORT ?= 5001
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+MAKEFLAGS += --no-builtin-rules
+
+# Where things are built is fixed below; a setting of the user's would move them.
+unexport CARGO_TARGET_DIR CARGO_BUILD_TARGET_DIR CARGO_BUILD_TARGET
+
+RUST := scripts/rust.sh
+CARGO := $(RUST) cargo
+# In CI a Cargo.lock that does not fit its Cargo.toml is an error.
+LOCKED := $(if $(CI),--locked)
+
+BIN := target/release/scorebox
+# One directory for all guests: the standard library for WebAssembly, where it has to be built, is built once.
+BUILD_GUEST := CARGO_TARGET_DIR=$(CURDIR)/target/guests/build $(RUST) $(BIN) build
+
+# Projects built for WebAssembly, as a user's are. They are no members of the workspace.
+EXAMPLES := $(patsubst %/Cargo.toml,%,$(wildcard examples/*/Cargo.toml))
+GUESTS := $(patsubst %/Cargo.toml,%,$(wildcard tests/guests/*/Cargo.toml))
+GUEST_WORKSPACE := $(patsubst %/Cargo.toml,%,$(wildcard tests/guests/Cargo.toml))
+OUTSIDE := $(EXAMPLES) $(or $(GUEST_WORKSPACE),$(GUESTS))
+
+EXAMPLE_MODULES := $(EXAMPLES:%=%/model.wasm)
+GUEST_MODULES := $(GUESTS:tests/guests/%=target/guests/%.wasm)
+
+# $(call sources,DIR...): all files that a build may read, whatever their kind, but not what it writes.
+sources = $(if $(wildcard $(1)),$(shell find $(wildcard $(1)) \( -name target -o -name __pycache__ -o -name '.*' \) -prune \
+    -o -type f ! -name '*.wasm' ! -name '*.md' -print))
+SDK_SOURCES := $(call sources,guest-sdk/rust wit)
+
+.PHONY: help
+help: ## List the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+.PHONY: run
+run: build examples/iris-rust/model.wasm ## Serve examples/iris-rust on port 5001 (another: PORT=8080)
+	@echo "Serving examples/iris-rust on port $(PORT). In another terminal:"
+	@echo
+	@echo "  curl -d '{\"data\": [[5.1,3.5,1.4,0.2]]}' -H 'content-type: application/json' localhost:$(PORT)/score"
+	@echo
+	@exec $(BIN) serve examples/iris-rust --port $(PORT)
+
+.PHONY: test
+test: setup-test fmt-check lint doc build guests examples test-run ## Run all checks and all tests
+
+.PHONY: build
+build: setup $(BIN) ## Build the binary, target/release/scorebox
+
+.PHONY: examples
+examples: build $(EXAMPLE_MODULES) ## Build the examples, each into its model.wasm
+
+.PHONY: guests
+guests: build $(GUEST_MODULES) ## Build the guests of the tests, into target/guests
+
+.PHONY: bench
+bench: setup-bench build guests examples ## Run the benchmarks
+	$(TEST_ENV) $(CARGO) bench $(LOCKED) -p scorebox-sandbox
+	$(TEST_ENV) $(CARGO) run $(LOCKED) --release -p scorebox-load
+
+.PHONY: audit
+audit: setup-audit ## Check licences, sources and advisories of all dependencies
+	@$(RUST) scripts/audit.sh . $(OUTSIDE)
+
+.PHONY: fmt
+fmt: setup-test ## Format all code
+	$(CARGO) fmt --all
+	@$(call each-outside,$(CARGO) fmt --all --manifest-path $$dir/Cargo.toml)
+
+.PHONY: fmt-check
+fmt-check: setup-test ## Check the format of all code
+	$(CARGO) fmt --all --check
+	@$(call each-outside,$(CARGO) fmt --all --check --manifest-path $$dir/Cargo.toml)
+
+.PHONY: lint
+lint: setup-test ## Run clippy on all code, and shellcheck on the scripts where it is installed
+	$(CARGO) clippy $(LOCKED) --workspace --all-targets --release -- -D warnings
+	@$(call each-outside,$(CARGO) clippy $(LOCKED) --manifest-path $$dir/Cargo.toml --target-dir target/lint \
+	    --workspace --all-targets --release -- -D warnings)
+	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/*.sh .ci/run; fi
+
+.PHONY: doc
+doc: setup ## Build the documentation, target/doc
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps --workspace --release
+
+.PHONY: clean
+clean: ## Remove all that was built
+	rm -rf target $(EXAMPLE_MODULES) $(OUTSIDE:%=%/target)
+
+# --- parts of the above ----------------------------------------------------------------------------------------------
+
+.PHONY: setup setup-test setup-bench setup-audit
+setup:
+	@scripts/setup.sh build
+setup-test setup-bench setup-audit: setup-%:
+	@scripts/setup.sh $*
+
+# What the black-box tests and benchmarks find the binary and the guests by.
+TEST_ENV := SCOREBOX_BIN=$(CURDIR)/$(BIN) SCOREBOX_GUESTS=$(CURDIR)/target/guests
+
+.PHONY: test-run
+test-run: build guests examples
+	@$(TEST_ENV) scripts/test.sh $(LOCKED) --workspace --release
+
+# $(call each-outside,COMMAND): runs it for each project outside the workspace, its directory in $$dir.
+each-outside = set -e; for dir in $(OUTSIDE); do (set -x; $(1)); done
+
+# Cargo knows whether there is anything to do. It leaves the file as it is when not, and then make does the same with
+# what depends on it.
+$(BIN): FORCE
+	$(CARGO) build $(LOCKED) --workspace --release
+
+.PHONY: FORCE
+FORCE:
+
+# Modules are built again when their sources, the SDK, or the binary that builds them have changed.
+.SECONDEXPANSION:
+examples/%/model.wasm: $(BIN) $(SDK_SOURCES) $$(call sources,examples/$$*)
+	$(BUILD_GUEST) examples/$* -o $@
+
+target/guests/%.wasm: $(BIN) $(SDK_SOURCES) $$(call sources,tests/guests/$$* tests/guests/Cargo.toml)
+	@mkdir -p $(@D)
+	$(BUILD_GUEST) tests/guests/$* -o $@

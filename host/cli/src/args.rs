@@ -1,0 +1,263 @@
+//! The command line. Names with an underscore are those of Azure ML's inference server; either form is taken.
+
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Parser, Subcommand};
+use scorebox_sandbox::Limits;
+use scorebox_server::logging::LogFormat;
+use tracing::level_filters::LevelFilter;
+
+use crate::build::{self, Target};
+use crate::console;
+use crate::failure::Failure;
+
+/// Scores requests, each in a WebAssembly instance of its own.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 success, 1 the command failed, 2 wrong usage, 3 the server did not start because \
+                          of its configuration or of the scorer.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve a scorer over HTTP.
+    Serve(Box<ServeArgs>),
+    /// Say what a scorer needs and offers, and whether it can be served.
+    Check(CheckArgs),
+    /// Score one request, without a server. The answer goes to standard output.
+    Run(RunArgs),
+    /// Build a Rust project into a component.
+    Build(BuildArgs),
+}
+
+/// The limits on a scorer.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Limits on the scorer")]
+pub(crate) struct LimitArgs {
+    /// Memory of each instance: all its linear memories and tables.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    pub(crate) memory: ByteSize,
+    /// Time for init().
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "300s")]
+    pub(crate) init_timeout: Duration,
+    /// Text that an instance may log.
+    #[arg(long, value_name = "SIZE", default_value = "1MiB")]
+    pub(crate) max_log: ByteSize,
+    /// Size of a response.
+    #[arg(long, value_name = "SIZE", default_value = "100MiB")]
+    pub(crate) max_response: ByteSize,
+    /// What a single call may hand over from the guest to the host; never less than --max-response.
+    #[arg(long, value_name = "SIZE", default_value = "128MiB")]
+    pub(crate) max_host_call: ByteSize,
+}
+
+impl LimitArgs {
+    /// The limits, with the time for run() that is said elsewhere.
+    pub(crate) fn limits(&self, deadline: Duration) -> Result<Limits, Failure> {
+        if self.max_host_call < self.max_response {
+            return Err(Failure::start(format!(
+                "--max-host-call is {}, less than --max-response of {}: no response of that size could be handed over",
+                self.max_host_call, self.max_response
+            )));
+        }
+        Ok(Limits {
+            memory: self.memory.as_u64(),
+            deadline,
+            init_deadline: self.init_timeout,
+            log: self.max_log.as_u64(),
+            output: self.max_response.as_u64(),
+            host_call: self.max_host_call.as_u64(),
+        })
+    }
+}
+
+/// Where compiled scorers are kept.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Cache")]
+pub(crate) struct CacheArgs {
+    /// Folder of the cache; by default `scorebox` in the user's cache folder.
+    #[arg(long, value_name = "DIR", env = "SCOREBOX_CACHE_DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// Size of the cache: what has not been used for the longest time is removed.
+    #[arg(long, value_name = "SIZE", default_value = "4GiB")]
+    pub(crate) cache_size: ByteSize,
+    /// Do without the cache.
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+}
+
+/// `scorebox serve`
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServeArgs {
+    /// The scorer: a component, or a folder with `model.wasm` and perhaps a model directory `model`.
+    #[arg(value_name = "MODULE|DIR")]
+    pub(crate) scorer: Option<PathBuf>,
+    /// Another way to name the scorer.
+    #[arg(long = "entry_script", alias = "entry-script", value_name = "PATH", conflicts_with = "scorer")]
+    pub(crate) entry_script: Option<PathBuf>,
+    /// The model directory, which the scorer finds as `model/`.
+    #[arg(long = "model_dir", alias = "model-dir", value_name = "DIR")]
+    pub(crate) model_dir: Option<PathBuf>,
+    /// Configuration file with the keys of Azure ML's inference server, in JSON.
+    #[arg(long = "config_file", alias = "config-file", value_name = "FILE")]
+    pub(crate) config_file: Option<PathBuf>,
+    /// Address to listen on.
+    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
+    pub(crate) address: IpAddr,
+    /// Port to listen on.
+    #[arg(long, default_value_t = 5001, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: u16,
+    /// Port of a second listener for health checks, opened when SEPERATE_HEALTH_ENDPOINT is `true`.
+    #[arg(long = "health_port", alias = "health-port", default_value_t = 5000, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) health_port: u16,
+    /// Accepted for Azure ML's inference server, whose workers are processes. Here --threads says how many scorers compute at once.
+    #[arg(long = "worker_count", alias = "worker-count", value_name = "N")]
+    pub(crate) worker_count: Option<NonZeroUsize>,
+    /// Accepted for Azure ML's inference server. This version sends no telemetry to Application Insights.
+    #[arg(long = "appinsights_instrumentation_key", alias = "appinsights-instrumentation-key", value_name = "KEY")]
+    pub(crate) appinsights_instrumentation_key: Option<String>,
+    /// Web origins that may ask, separated by commas.
+    #[arg(long = "access_control_allow_origins", alias = "access-control-allow-origins", value_name = "LIST")]
+    pub(crate) access_control_allow_origins: Option<String>,
+    /// Name of the deployment.
+    #[arg(long, default_value = "default")]
+    pub(crate) name: String,
+    /// Version of the deployment.
+    #[arg(long, default_value = "1", value_name = "VERSION")]
+    pub(crate) deployment_version: String,
+
+    /// Time for run(); by default SCORING_TIMEOUT_MS, else 300 s.
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Limits on the scorer")]
+    pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+
+    /// Threads that run scorers; by default one per core.
+    #[arg(long, value_name = "N", help_heading = "Capacity")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Requests that are scored at the same time, in turns.
+    #[arg(long, value_name = "N", default_value = "64", help_heading = "Capacity")]
+    pub(crate) max_running: NonZeroUsize,
+    /// Requests that wait for it; one more is answered with 429.
+    #[arg(long, value_name = "N", default_value_t = 1024, help_heading = "Capacity")]
+    pub(crate) max_waiting: usize,
+    /// Length of a turn, and how far a deadline can be exceeded.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5ms", help_heading = "Capacity")]
+    pub(crate) tick: Duration,
+    /// Stack of a scorer.
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", help_heading = "Capacity")]
+    pub(crate) stack: ByteSize,
+
+    /// Size of a request body; one that is larger is answered with 413.
+    #[arg(long, value_name = "SIZE", default_value = "100MiB", help_heading = "Limits on clients")]
+    pub(crate) max_body: ByteSize,
+    /// Memory for all request bodies together; when it is used up, requests are answered with 429.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", help_heading = "Limits on clients")]
+    pub(crate) max_bodies: ByteSize,
+    /// Time for a request body, and a second more for each 16 KiB of it.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s", help_heading = "Limits on clients")]
+    pub(crate) body_timeout: Duration,
+    /// Time for the head of a request.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s", help_heading = "Limits on clients")]
+    pub(crate) head_timeout: Duration,
+    /// Time that a connection may be without a request.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "75s", help_heading = "Limits on clients")]
+    pub(crate) idle_timeout: Duration,
+    /// Connections at the same time.
+    #[arg(long, value_name = "N", default_value = "4096", help_heading = "Limits on clients")]
+    pub(crate) max_connections: NonZeroUsize,
+    /// Time that requests are given to end after SIGTERM.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s", help_heading = "Limits on clients")]
+    pub(crate) grace: Duration,
+
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
+
+    /// Format of the log: text or json.
+    #[arg(long, value_name = "FORMAT", value_parser = LogFormat::from_str, default_value = "text", help_heading = "Log")]
+    pub(crate) log_format: LogFormat,
+    /// Level of the log: error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL", default_value = "info", help_heading = "Log")]
+    pub(crate) log_level: LevelFilter,
+    /// Log no line per request.
+    #[arg(long, help_heading = "Log")]
+    pub(crate) no_request_log: bool,
+}
+
+/// `scorebox check`
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckArgs {
+    /// The scorer: a component, or a folder with `model.wasm` and perhaps a model directory `model`.
+    #[arg(value_name = "MODULE|DIR")]
+    pub(crate) scorer: PathBuf,
+    /// The model directory.
+    #[arg(long = "model_dir", alias = "model-dir", value_name = "DIR")]
+    pub(crate) model_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+}
+
+/// `scorebox run`
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// The scorer: a component, or a folder with `model.wasm` and perhaps a model directory `model`.
+    #[arg(value_name = "MODULE|DIR")]
+    pub(crate) scorer: PathBuf,
+    /// Body of the request: a file, or `-` for standard input.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) data: PathBuf,
+    /// Content type of the request.
+    #[arg(long, value_name = "TYPE", default_value = "application/json")]
+    pub(crate) content_type: String,
+    /// The model directory.
+    #[arg(long = "model_dir", alias = "model-dir", value_name = "DIR")]
+    pub(crate) model_dir: Option<PathBuf>,
+    /// Time for run().
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "300s", help_heading = "Limits on the scorer")]
+    pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
+}
+
+/// `scorebox build`
+#[derive(Debug, clap::Args)]
+pub(crate) struct BuildArgs {
+    /// The Rust project: a folder with a Cargo.toml.
+    #[arg(value_name = "DIR")]
+    project: PathBuf,
+    /// The component to write.
+    #[arg(short, long, value_name = "FILE", default_value = "model.wasm")]
+    output: PathBuf,
+    /// What to compile for: wasm32-unknown-unknown or wasm32-wasip2.
+    #[arg(long, value_name = "TARGET", value_parser = Target::from_str, default_value_t = Target::Unknown)]
+    target: Target,
+}
+
+/// Builds a project.
+pub(crate) fn build(args: &BuildArgs) -> Result<(), Failure> {
+    let report = build::build(&args.project, &args.output, args.target).map_err(Failure::failed)?;
+    console::result(format_args!(
+        "{}: {} bytes, for {}, built with {}",
+        report.output.display(),
+        report.bytes,
+        report.target,
+        report.toolchain
+    ));
+    Ok(())
+}
+
+/// Reads `300s`, `5ms`, `1h 30m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 300s or 5ms"))
+}

@@ -1,0 +1,81 @@
+//! What the user of a terminal sees: results on standard output, everything else on standard error.
+
+use std::fmt::Display;
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use scorebox_sandbox::{LogLevel, LogSink, LogStream, Stage};
+
+/// How often the sign of progress moves.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Writes a result. That nobody reads it is no failure.
+pub(crate) fn result(text: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Writes something worth knowing that is not the result.
+pub(crate) fn note(text: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Writes why something failed.
+pub(crate) fn error(text: impl Display) {
+    note(format_args!("error: {text}"));
+}
+
+/// Shows on a terminal how far a deployment has got; nothing elsewhere.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        let bar = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(TICK);
+        Self { bar }
+    }
+
+    /// Says what is being done now.
+    pub(crate) fn stage(&self, stage: Stage) {
+        self.bar.set_message(match stage {
+            Stage::Loading => "looking into the cache",
+            Stage::Compiling => "compiling",
+            Stage::Initialising => "running init()",
+            Stage::Sealing => "compiling the snapshot",
+        });
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Writes what a scorer logs to standard error.
+#[derive(Debug)]
+pub(crate) struct StderrLog;
+
+impl LogSink for StderrLog {
+    fn write(&self, stream: LogStream, level: LogLevel, text: &str) {
+        let who = match stream {
+            LogStream::Logger => match level {
+                LogLevel::Debug => "debug",
+                LogLevel::Info => "info",
+                LogLevel::Warning => "warning",
+                LogLevel::Error => "error",
+                LogLevel::Critical => "critical",
+            },
+            LogStream::Stdout => "stdout",
+            LogStream::Stderr => "stderr",
+        };
+        // A scorer's text does not reach the terminal as commands to it.
+        let plain: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+        note(format_args!("[{who}] {plain}"));
+    }
+}

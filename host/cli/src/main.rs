@@ -1,0 +1,30 @@
+//! The program `scorebox`: `serve`, `check`, `run` and `build`.
+#![forbid(unsafe_code)]
+
+mod args;
+mod build;
+mod check;
+mod config;
+mod console;
+mod failure;
+mod run;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Args, Command};
+
+fn main() -> ExitCode {
+    let result = match Args::parse().command {
+        Command::Serve(args) => serve::serve(*args),
+        Command::Check(args) => check::check(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Build(args) => args::build(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

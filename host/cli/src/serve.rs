@@ -1,0 +1,239 @@
+//! `scorebox serve`: check everything, deploy, listen, serve, drain.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use scorebox_sandbox::{Bundle, Cache, Limits, Sandbox, SandboxConfig};
+use scorebox_server::connection::{self, ConnectionLimits, Drained};
+use scorebox_server::cors::Cors;
+use scorebox_server::{App, BodyLimits, CONTRACT_VERSION, DEFAULT_ENDPOINT, Endpoint, Plan, Settings, logging};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::args::{CacheArgs, ServeArgs};
+use crate::config::Config;
+use crate::console::Progress;
+use crate::failure::Failure;
+
+/// Time for run() when nobody says: what Azure ML's inference server gives a worker by default.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Everything that `serve` needs to know, checked.
+struct Checked {
+    scorer: PathBuf,
+    model_dir: Option<PathBuf>,
+    limits: Limits,
+    settings: Settings,
+    connections: ConnectionLimits,
+    sandbox: SandboxConfig,
+    addresses: Vec<SocketAddr>,
+}
+
+/// Serves until it is told to end.
+pub(crate) fn serve(args: ServeArgs) -> Result<(), Failure> {
+    let config = Config::load(args.config_file.as_deref())?;
+    let checked = check(&args, &config)?;
+    let _log = logging::init(args.log_format, args.log_level).map_err(Failure::start)?;
+    say_what_has_no_effect(&args);
+
+    let bundle =
+        Bundle::read(&checked.scorer, checked.model_dir.as_deref(), checked.limits.memory).map_err(Failure::start)?;
+    let sandbox = Sandbox::new(&checked.sandbox, cache(&args.cache)).map_err(Failure::start)?;
+    let sandbox = Arc::new(sandbox);
+    let app = App::new(Arc::clone(&sandbox), checked.settings.clone());
+    let endpoint = deploy(&sandbox, &checked, &bundle, &args)?;
+    app.endpoints().put(DEFAULT_ENDPOINT, endpoint);
+    drop(bundle);
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("http")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start the server's threads: {error}")))?;
+    let result = runtime.block_on(listen_and_serve(&app, &checked));
+    sandbox.stop();
+    runtime.shutdown_background();
+    result
+}
+
+/// Puts the command line, the environment and the configuration file together.
+fn check(args: &ServeArgs, config: &Config) -> Result<Checked, Failure> {
+    let scorer = args
+        .scorer
+        .clone()
+        .or_else(|| args.entry_script.clone())
+        .or_else(|| config.text("AZUREML_ENTRY_SCRIPT").map(PathBuf::from))
+        .ok_or_else(|| Failure::start("nothing to serve: give a component or a folder, `scorebox serve MODULE|DIR`"))?;
+    refuse_python(&scorer)?;
+    let timeout = match (args.timeout, config.integer("SCORING_TIMEOUT_MS")?) {
+        (Some(timeout), _) => timeout,
+        // Zero is no limit, as far as there can be one.
+        (None, Some(0)) => Duration::from_secs(365 * 24 * 3600),
+        (None, Some(millis)) => Duration::from_millis(u64::try_from(millis).map_err(|_| {
+            Failure::start(format!("SCORING_TIMEOUT_MS is {millis}; give milliseconds, or 0 for no limit"))
+        })?),
+        (None, None) => DEFAULT_TIMEOUT,
+    };
+    let origins = args.access_control_allow_origins.clone().or_else(|| config.text("AML_CORS_ORIGINS"));
+    let defaults = Settings::default();
+    let settings = Settings {
+        service_name: config.text("SERVICE_NAME").unwrap_or(defaults.service_name),
+        service_version: config.text("SERVICE_VERSION").unwrap_or(defaults.service_version),
+        path_prefix: config.text("SERVICE_PATH_PREFIX").unwrap_or(defaults.path_prefix),
+        server_version: server_version(config)?,
+        cors: Cors::parse(origins.as_deref().unwrap_or_default()).map_err(Failure::start)?,
+        body: BodyLimits { max: args.max_body.as_u64(), total: args.max_bodies.as_u64(), timeout: args.body_timeout },
+        request_log: !args.no_request_log,
+    };
+    let mut addresses = vec![SocketAddr::new(args.address, args.port)];
+    if config.flag("SEPERATE_HEALTH_ENDPOINT", false) && args.health_port != args.port {
+        addresses.push(SocketAddr::new(args.address, args.health_port));
+    }
+    let sandbox = SandboxConfig::default();
+    Ok(Checked {
+        scorer,
+        model_dir: args.model_dir.clone().or_else(|| config.text("AZUREML_MODEL_DIR").map(PathBuf::from)),
+        limits: args.limits.limits(timeout)?,
+        settings,
+        connections: ConnectionLimits {
+            max: args.max_connections.get(),
+            head_timeout: args.head_timeout,
+            idle_timeout: args.idle_timeout,
+            grace: args.grace,
+        },
+        sandbox: SandboxConfig {
+            threads: args.threads.unwrap_or(sandbox.threads),
+            max_running: args.max_running.get(),
+            max_waiting: args.max_waiting,
+            tick: args.tick,
+            stack: usize::try_from(args.stack.as_u64()).unwrap_or(usize::MAX),
+            ..sandbox
+        },
+        addresses,
+    })
+}
+
+/// What is sent as `x-ms-server-version`, by the rule of the contract: nothing unless it is switched on, which it is by
+/// default; a value in `HTTP_X_MS_SERVER_VERSION` is sent when it is switched off.
+fn server_version(config: &Config) -> Result<Option<HeaderValue>, Failure> {
+    if config.flag("SERVER_VERSION_LOG_RESPONSE_ENABLED", true) {
+        return Ok(Some(HeaderValue::from_static(CONTRACT_VERSION)));
+    }
+    config
+        .text("HTTP_X_MS_SERVER_VERSION")
+        .map(|value| {
+            HeaderValue::from_str(&value).map_err(|_| {
+                Failure::start(format!("HTTP_X_MS_SERVER_VERSION is {value:?}, which no header can carry"))
+            })
+        })
+        .transpose()
+}
+
+fn refuse_python(scorer: &Path) -> Result<(), Failure> {
+    if scorer.extension().is_some_and(|ending| ending == "py") {
+        return Err(Failure::start(format!(
+            "{} is a Python script, which this version cannot serve: give a component, or a folder with model.wasm",
+            scorer.display()
+        )));
+    }
+    Ok(())
+}
+
+fn say_what_has_no_effect(args: &ServeArgs) {
+    if let Some(count) = args.worker_count {
+        tracing::info!("--worker_count {count} has no effect: scorers run on threads, whose number is --threads");
+    }
+    if args.appinsights_instrumentation_key.is_some() {
+        tracing::warn!("--appinsights_instrumentation_key has no effect: this version sends no telemetry");
+    }
+}
+
+/// Opens the cache. Without it the server works as well, and starts slower.
+pub(crate) fn cache(args: &CacheArgs) -> Option<Cache> {
+    if args.no_cache {
+        return None;
+    }
+    let folder = args.cache_dir.clone().or_else(|| dirs::cache_dir().map(|folder| folder.join("scorebox")));
+    let Some(folder) = folder else {
+        tracing::warn!("there is no folder for the cache: give one with --cache-dir; every start compiles the scorer");
+        return None;
+    };
+    match Cache::open(folder, args.cache_size.as_u64()) {
+        Ok(cache) => Some(cache),
+        Err(error) => {
+            tracing::warn!("going on without the cache: {error}");
+            None
+        }
+    }
+}
+
+fn deploy(sandbox: &Sandbox, checked: &Checked, bundle: &Bundle, args: &ServeArgs) -> Result<Endpoint, Failure> {
+    let start = Instant::now();
+    let plan = Plan {
+        name: args.name.clone(),
+        version: args.deployment_version.clone(),
+        limits: checked.limits.clone(),
+        swagger_files: std::collections::BTreeMap::new(),
+    };
+    let progress = Progress::new();
+    let endpoint = Endpoint::deploy(sandbox, &checked.settings, bundle, plan, &|stage| progress.stage(stage))
+        .map_err(|error| Failure::start(format!("{} cannot be served: {error}", checked.scorer.display())))?;
+    drop(progress);
+    let module = &endpoint.deployment().module;
+    tracing::info!(
+        "{} is deployed as {} version {}, {} in {:.0} ms; instances start with {} bytes of memory",
+        checked.scorer.display(),
+        args.name,
+        args.deployment_version,
+        if module.from_cache { "loaded from the cache" } else { "compiled" },
+        start.elapsed().as_secs_f64() * 1e3,
+        module.snapshot_bytes
+    );
+    Ok(endpoint)
+}
+
+async fn listen_and_serve(app: &Arc<App>, checked: &Checked) -> Result<(), Failure> {
+    let (stop, stopped) = watch::channel(false);
+    let mut serving = Vec::new();
+    for address in &checked.addresses {
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            Failure::failed(format!(
+                "cannot listen on {address}: {error}; is another server running? choose another --port"
+            ))
+        })?;
+        tracing::info!("listening on http://{address}");
+        serving.push(tokio::spawn(connection::serve(listener, app.router(), checked.connections, stopped.clone())));
+    }
+    let signal_error = |error| Failure::failed(format!("cannot wait for signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(signal_error)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(signal_error)?;
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: no more connections are taken, requests are finished"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: no more connections are taken, requests are finished"),
+    }
+    app.drain();
+    // Whoever waits for it is gone only when serving has ended.
+    let _ = stop.send(true);
+    for task in serving {
+        let drained = tokio::select! {
+            drained = task => drained,
+            _ = interrupt.recv() => {
+                tracing::warn!("SIGINT again: requests are cut");
+                return Ok(());
+            }
+        };
+        match drained {
+            Ok(Drained::Completely) => {}
+            Ok(Drained::Cut(connections)) => {
+                tracing::warn!("{connections} connections were cut: their requests took longer than --grace");
+            }
+            Err(error) => tracing::error!(%error, "serving ended badly"),
+        }
+    }
+    tracing::info!("all requests are answered");
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! What is deployed: a component, and the files of its model directory.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// File name of the component in a bundle's folder.
+pub const MODULE_FILE: &str = "model.wasm";
+/// Name of the model directory in a bundle's folder, and first part of its files' paths.
+pub const MODEL_DIR: &str = "model";
+/// Folders within folders that a model directory may have.
+const MAX_DEPTH: usize = 64;
+
+/// Why a bundle cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// The system refused something.
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The folder has no component.
+    #[error(
+        "{} has no {MODULE_FILE}; build it with `scorebox build {} -o {}`",
+        folder.display(), folder.display(), folder.join(MODULE_FILE).display()
+    )]
+    NoModule {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A file or folder of the model directory is somewhere else.
+    #[error("{} is a link to {}, which is outside of the model directory; copy it into it", path.display(), target.display())]
+    Outside {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
+    /// Neither a file nor a folder.
+    #[error("{} is neither a file nor a folder; remove it from the model directory", path.display())]
+    Special {
+        /// The socket, pipe or device.
+        path: PathBuf,
+    },
+    /// A name that is not UTF-8.
+    #[error("the name of {} is not UTF-8; rename it", path.display())]
+    Name {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// Folders within folders without end.
+    #[error("{} is more than {MAX_DEPTH} folders deep", path.display())]
+    TooDeep {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The files cannot fit into the memory of an instance.
+    #[error("the model directory {} has more bytes than the memory limit of {limit}; raise the limit", path.display())]
+    TooLarge {
+        /// The model directory.
+        path: PathBuf,
+        /// The limit on them, in bytes.
+        limit: u64,
+    },
+}
+
+/// A file of the model directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BundleFile {
+    /// `model/`, then the path relative to the model directory, with `/` between its parts.
+    pub path: String,
+    /// The whole content.
+    pub contents: Vec<u8>,
+}
+
+/// A component and the files that it is deployed with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bundle {
+    /// The bytes of the component.
+    pub component: Vec<u8>,
+    /// The files of the model directory in order of their paths.
+    pub files: Vec<BundleFile>,
+    /// The model directory itself, which components that read files themselves are given.
+    pub model_dir: Option<Arc<Path>>,
+}
+
+impl Bundle {
+    /// Reads a bundle.
+    ///
+    /// `path` is a component, or a folder with a component `model.wasm`. The model directory is `model_dir`, or else the
+    /// folder `model` of the bundle's folder if it is there. All its files together may have `limit` bytes. Links are
+    /// followed within it, and refused where they lead out of it.
+    pub fn read(path: &Path, model_dir: Option<&Path>, limit: u64) -> Result<Self, BundleError> {
+        let (module, own_model_dir) = if path.is_dir() {
+            let module = path.join(MODULE_FILE);
+            if !module.exists() {
+                return Err(BundleError::NoModule { folder: path.to_owned() });
+            }
+            (module, Some(path.join(MODEL_DIR)).filter(|folder| folder.is_dir()))
+        } else {
+            (path.to_owned(), None)
+        };
+        let component = fs::read(&module).map_err(on(&module))?;
+        let Some(model_dir) = model_dir.map(Path::to_owned).or(own_model_dir) else {
+            return Ok(Self { component, files: Vec::new(), model_dir: None });
+        };
+        let root = fs::canonicalize(&model_dir).map_err(on(&model_dir))?;
+        let mut reader = Reader { root: &root, files: Vec::new(), left: limit, limit };
+        reader.folder(&root, MODEL_DIR, 0)?;
+        let mut files = reader.files;
+        files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        Ok(Self { component, files, model_dir: Some(root.into()) })
+    }
+}
+
+/// Reads a model directory.
+struct Reader<'a> {
+    root: &'a Path,
+    files: Vec<BundleFile>,
+    left: u64,
+    limit: u64,
+}
+
+impl Reader<'_> {
+    fn folder(&mut self, folder: &Path, name: &str, depth: usize) -> Result<(), BundleError> {
+        if depth > MAX_DEPTH {
+            return Err(BundleError::TooDeep { path: folder.to_owned() });
+        }
+        for entry in fs::read_dir(folder).map_err(on(folder))? {
+            let path = entry.map_err(on(folder))?.path();
+            let Some(part) = path.file_name().and_then(|part| part.to_str()) else {
+                return Err(BundleError::Name { path });
+            };
+            let name = format!("{name}/{part}");
+            let target = fs::canonicalize(&path).map_err(on(&path))?;
+            if !target.starts_with(self.root) {
+                return Err(BundleError::Outside { path, target });
+            }
+            let data = fs::metadata(&target).map_err(on(&path))?;
+            if data.is_dir() {
+                self.folder(&path, &name, depth + 1)?;
+            } else if data.is_file() {
+                self.file(name, &target, data.len())?;
+            } else {
+                return Err(BundleError::Special { path });
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: String, target: &Path, size: u64) -> Result<(), BundleError> {
+        let too_large = || BundleError::TooLarge { path: self.root.to_owned(), limit: self.limit };
+        self.left = self.left.checked_sub(size).ok_or_else(too_large)?;
+        let contents = fs::read(target).map_err(on(target))?;
+        self.files.push(BundleFile { path, contents });
+        Ok(())
+    }
+}
+
+/// Turns an error of the system into one that names the path.
+fn on(path: &Path) -> impl FnOnce(io::Error) -> BundleError {
+    let path = path.to_owned();
+    move |source| BundleError::Io { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn bundle() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("model.wasm"), b"component").unwrap();
+        fs::create_dir_all(folder.path().join("model/b")).unwrap();
+        fs::write(folder.path().join("model/b/x.json"), b"x").unwrap();
+        fs::write(folder.path().join("model/a.json"), b"a").unwrap();
+        fs::write(folder.path().join("secret"), b"no file of the model").unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_folder_gives_its_component_and_its_model_directory() {
+        let folder = bundle();
+        let read = Bundle::read(folder.path(), None, 100).unwrap();
+        assert_eq!(read.component, b"component");
+        let paths: Vec<_> = read.files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(paths, ["model/a.json", "model/b/x.json"]);
+    }
+
+    #[test]
+    fn a_component_alone_has_the_model_directory_that_is_named() {
+        let folder = bundle();
+        let module = folder.path().join("model.wasm");
+        assert!(Bundle::read(&module, None, 100).unwrap().files.is_empty());
+        let read = Bundle::read(&module, Some(&folder.path().join("model/b")), 100).unwrap();
+        assert_eq!(read.files, [BundleFile { path: "model/x.json".to_owned(), contents: b"x".to_vec() }]);
+    }
+
+    #[test]
+    fn links_lead_nowhere_outside() {
+        let folder = bundle();
+        symlink("a.json", folder.path().join("model/link.json")).unwrap();
+        assert_eq!(Bundle::read(folder.path(), None, 100).unwrap().files[2].contents, b"a");
+        symlink("../secret", folder.path().join("model/out")).unwrap();
+        let error = Bundle::read(folder.path(), None, 100).unwrap_err().to_string();
+        assert!(error.contains("model/out is a link to") && error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn a_circle_of_links_ends() {
+        let folder = bundle();
+        symlink(".", folder.path().join("model/circle")).unwrap();
+        let error = Bundle::read(folder.path(), None, 1_000_000).unwrap_err();
+        assert!(matches!(error, BundleError::TooDeep { .. } | BundleError::Io { .. }), "{error}");
+    }
+
+    #[test]
+    fn what_is_missing_or_too_large_is_said() {
+        let folder = bundle();
+        assert!(matches!(Bundle::read(folder.path(), None, 1), Err(BundleError::TooLarge { .. })));
+        fs::remove_file(folder.path().join("model.wasm")).unwrap();
+        let error = Bundle::read(folder.path(), None, 100).unwrap_err().to_string();
+        assert!(error.contains("has no model.wasm; build it with `scorebox build"), "{error}");
+    }
+}

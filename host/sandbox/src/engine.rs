@@ -1,0 +1,120 @@
+//! The one engine of the process: how WebAssembly is compiled and where instances live.
+
+use std::num::NonZeroUsize;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails,
+};
+
+use crate::limits::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
+
+/// Bytes of a guest's native stack that are set aside for the host functions that it calls.
+const HOST_STACK: usize = 512 * 1024;
+/// Bytes of a stack, from its top, that are cleared in place after use; the rest is given back to the system.
+const STACK_KEEP_RESIDENT: usize = 16 * 1024;
+/// Elements that a table may have.
+const TABLE_ELEMENTS: usize = 128 * 1024;
+/// Bytes of the engine's own bookkeeping that an instance may need. It grows with the number of its functions.
+const INSTANCE_BYTES: usize = 16 * 1024 * 1024;
+/// The largest linear memory of a 32-bit guest, in bytes.
+const MAX_MEMORY: usize = 4 << 30;
+/// Fewest instances with which it makes sense to go on.
+const MIN_INSTANCES: usize = 4;
+/// Instances beside those of requests: `init` and `schema` of deployments.
+const SPARE_INSTANCES: usize = 4;
+
+/// How the sandbox is set up. One for the whole process.
+#[derive(Debug, Clone)]
+pub struct SandboxConfig {
+    /// Threads that run guests. Default: one per core that the process may use.
+    pub threads: NonZeroUsize,
+    /// Requests that run at the same time, each in its own instance. Default 64. Where the address space does not
+    /// suffice, fewer are chosen, and a warning says so.
+    pub max_running: usize,
+    /// Requests that wait to be run. One more is refused. Default 1,024.
+    pub max_waiting: usize,
+    /// How long a guest runs before it lets others run, and how far a deadline can be exceeded. Default 5 ms.
+    pub tick: Duration,
+    /// Bytes of stack that a guest may use. Default 1 MiB.
+    pub stack: usize,
+    /// Bytes of each linear memory that are cleared in place rather than given back to the system when an instance is
+    /// destroyed. More is faster and takes memory: up to this for each instance that runs at the same time. Default 1 MiB.
+    pub keep_resident: usize,
+}
+
+impl Default for SandboxConfig {
+    fn default() -> Self {
+        Self {
+            threads: available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            max_running: 64,
+            max_waiting: 1024,
+            tick: Duration::from_millis(5),
+            stack: 1024 * 1024,
+            keep_resident: 1024 * 1024,
+        }
+    }
+}
+
+/// Makes the engine, and says how many requests it can run at the same time.
+pub(crate) fn build(config: &SandboxConfig) -> wasmtime::Result<(Engine, usize)> {
+    let mut running = config.max_running.max(1);
+    loop {
+        match Engine::new(&engine_config(config, running)) {
+            Ok(engine) => {
+                if running < config.max_running {
+                    tracing::warn!(
+                        asked = config.max_running,
+                        chosen = running,
+                        "address space for fewer instances than asked for: at most {running} requests run at the same time"
+                    );
+                }
+                return Ok((engine, running));
+            }
+            Err(error) if running <= MIN_INSTANCES => return Err(error),
+            Err(error) => {
+                tracing::debug!(%error, running, "the instance pool does not fit");
+                running /= 2;
+            }
+        }
+    }
+}
+
+fn engine_config(config: &SandboxConfig, running: usize) -> Config {
+    let instances = u32::try_from(running + SPARE_INSTANCES).unwrap_or(u32::MAX);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(MAX_CORE_INSTANCES))
+        .total_memories(instances.saturating_mul(MAX_MEMORIES))
+        .total_tables(instances.saturating_mul(MAX_TABLES))
+        .total_stacks(instances)
+        .max_core_instances_per_component(MAX_CORE_INSTANCES)
+        .max_memories_per_component(MAX_MEMORIES)
+        .max_tables_per_component(MAX_TABLES)
+        .max_core_instance_size(INSTANCE_BYTES)
+        .max_component_instance_size(INSTANCE_BYTES)
+        .max_memory_size(MAX_MEMORY)
+        .table_elements(TABLE_ELEMENTS)
+        .async_stack_keep_resident(STACK_KEEP_RESIDENT)
+        .linear_memory_keep_resident(config.keep_resident)
+        .table_keep_resident(config.keep_resident)
+        // With swap in use it can leave a page of one guest for the next.
+        .pagemap_scan(Enabled::No);
+    let mut engine = Config::new();
+    engine
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .cranelift_opt_level(OptLevel::Speed)
+        .epoch_interruption(true)
+        .max_wasm_stack(config.stack)
+        .async_stack_size(config.stack + HOST_STACK)
+        .async_stack_zeroing(true)
+        .memory_init_cow(true)
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        .wasm_component_model(true)
+        .wasm_relaxed_simd(false)
+        .wasm_memory64(false)
+        // Native unwind tables serve debuggers; guests are unwound by the engine's own.
+        .native_unwind_info(false);
+    engine
+}

@@ -1,0 +1,179 @@
+//! One instance: its store, what the host keeps for it, and the calls into it.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use wasmtime::component::Linker;
+use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
+use wasmtime_wasi::{WasiCtxView, WasiView};
+
+use crate::bindings::ScorerPre;
+use crate::bindings::exports::scorebox::scoring::scoring::Request;
+use crate::bindings::scorebox::scoring::log as wit;
+use crate::executor::{Control, Turn};
+use crate::limits::{Limits, MemoryBudget};
+use crate::log::{LogLevel, LogSink, LogStream, LogWriter};
+use crate::outcome::{self, GuestPanic, Outcome, Timing, Trap};
+use crate::wasi::Wasi;
+
+/// What the host keeps for one instance.
+#[derive(Debug)]
+pub(crate) struct HostState {
+    log: Arc<Mutex<LogWriter>>,
+    memory: MemoryBudget,
+    control: Arc<Control>,
+    /// There for a guest that imports WASI.
+    wasi: Option<Wasi>,
+}
+
+impl HostState {
+    fn log(&mut self, stream: LogStream, level: LogLevel, text: &str) {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).write(stream, level, text);
+    }
+}
+
+impl WasiView for HostState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.wasi.as_mut().expect("a guest that imports WASI has it").view()
+    }
+}
+
+/// What the instances of a guest that imports WASI are given.
+#[derive(Debug, Clone)]
+pub(crate) struct WasiEnvironment {
+    /// The folder that they can read, if there is one.
+    pub(crate) model_dir: Option<Arc<Path>>,
+}
+
+/// What a guest's instances are given, one after the other.
+#[derive(Clone)]
+pub(crate) struct Environment {
+    pub(crate) limits: Limits,
+    pub(crate) sink: Arc<dyn LogSink>,
+    /// There for a guest that imports WASI.
+    pub(crate) wasi: Option<WasiEnvironment>,
+}
+
+impl Environment {
+    /// Makes the store of a new instance.
+    pub(crate) fn store(&self, engine: &Engine, control: Arc<Control>) -> wasmtime::Result<Store<HostState>> {
+        let log = Arc::new(Mutex::new(LogWriter::new(Arc::clone(&self.sink), self.limits.log)));
+        let wasi = match &self.wasi {
+            Some(wasi) => Some(Wasi::new(wasi.model_dir.as_deref(), &log)?),
+            None => None,
+        };
+        let memory = MemoryBudget::new(self.limits.memory);
+        let mut store = Store::new(engine, HostState { log, memory, control, wasi });
+        store.limiter(|state| &mut state.memory);
+        store.set_hostcall_fuel(usize::try_from(self.limits.host_call).unwrap_or(usize::MAX));
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|store| {
+            Ok(match store.data().control.turn_over() {
+                Turn::Continue => UpdateDeadline::Continue(1),
+                Turn::Yield => UpdateDeadline::Yield(1),
+            })
+        });
+        Ok(store)
+    }
+
+    /// Sorts the error with which a call into the guest ended.
+    pub(crate) fn outcome(&self, store: &Store<HostState>, error: &wasmtime::Error) -> Outcome {
+        outcome::from_error(error, store.data().memory.refused().then_some(self.limits.memory))
+    }
+}
+
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Environment").field("limits", &self.limits).field("wasi", &self.wasi).finish_non_exhaustive()
+    }
+}
+
+/// Bytes of linear memories and tables that an instance uses.
+pub(crate) fn memory_used(store: &Store<HostState>) -> u64 {
+    store.data().memory.used()
+}
+
+/// Runs one request in a new instance. Returns the instance with the outcome, for the caller to drop.
+pub(crate) async fn run(
+    scorer: ScorerPre<HostState>,
+    environment: Environment,
+    control: Arc<Control>,
+    submitted: Instant,
+    request: Request,
+) -> ((Outcome, Timing), Option<Store<HostState>>) {
+    let started = Instant::now();
+    let mut timing = Timing { queued: started - submitted, ..Timing::default() };
+    let mut store = match environment.store(scorer.engine(), control) {
+        Ok(store) => store,
+        Err(error) => {
+            let trap = Trap { reason: format!("no instance could be made: {error:#}"), backtrace: String::new() };
+            return ((Outcome::Trap(trap), timing), None);
+        }
+    };
+    let instance = scorer.instantiate_async(&mut store).await;
+    timing.instantiate = started.elapsed();
+    let result = match instance {
+        Ok(instance) => instance.scorebox_scoring_scoring().call_run(&mut store, &request).await,
+        Err(error) => Err(error),
+    };
+    timing.run = started.elapsed() - timing.instantiate;
+    let outcome = match result {
+        Ok(Ok(response)) => {
+            let headers: usize = response.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+            let size = (response.body.len() + headers) as u64;
+            if size > environment.limits.output {
+                let limit = environment.limits.output;
+                let reason = format!("the response has {size} bytes, more than the limit of {limit} bytes");
+                Outcome::Trap(Trap { reason, backtrace: String::new() })
+            } else {
+                Outcome::Response(response)
+            }
+        }
+        Ok(Err(fault)) => Outcome::Fault(fault),
+        Err(error) => environment.outcome(&store, &error),
+    };
+    ((outcome, timing), Some(store))
+}
+
+/// Gives guests the interface `log`.
+pub(crate) fn add_log_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    let mut log = linker.instance("scorebox:scoring/log@0.1.0")?;
+    log.func_wrap(
+        "write",
+        |mut store: StoreContextMut<'_, HostState>, (stream, level, text): (wit::Stream, wit::Level, String)| {
+            store.data_mut().log(stream.into(), level.into(), &text);
+            Ok(())
+        },
+    )?;
+    log.func_wrap(
+        "panic",
+        |mut store: StoreContextMut<'_, HostState>, (message,): (String,)| -> wasmtime::Result<()> {
+            store.data_mut().log(LogStream::Logger, LogLevel::Critical, &message);
+            Err(GuestPanic(message).into())
+        },
+    )?;
+    Ok(())
+}
+
+impl From<wit::Stream> for LogStream {
+    fn from(stream: wit::Stream) -> Self {
+        match stream {
+            wit::Stream::Logger => Self::Logger,
+            wit::Stream::Stdout => Self::Stdout,
+            wit::Stream::Stderr => Self::Stderr,
+        }
+    }
+}
+
+impl From<wit::Level> for LogLevel {
+    fn from(level: wit::Level) -> Self {
+        match level {
+            wit::Level::Debug => Self::Debug,
+            wit::Level::Info => Self::Info,
+            wit::Level::Warning => Self::Warning,
+            wit::Level::Error => Self::Error,
+            wit::Level::Critical => Self::Critical,
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What a scorer may use, and the counting of it.
+
+use std::time::Duration;
+
+use wasmtime::{ResourceLimiter, Result};
+
+/// One mebibyte in bytes.
+const MIB: u64 = 1024 * 1024;
+
+/// Bytes that one element of a WebAssembly table takes in the host.
+const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
+
+/// What one instance of a scorer may use.
+///
+/// All of them hold for one request; `init` and `schema` run under the same limits with a deadline of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of all linear memories and tables of an instance together. Default 1 GiB.
+    pub memory: u64,
+    /// Wall-clock time of `run`, from the moment its instance starts. Default 300 s.
+    pub deadline: Duration,
+    /// Wall-clock time of `init` and of `schema`, each. Default 300 s.
+    pub init_deadline: Duration,
+    /// Bytes of text that an instance may log. What is over it is counted and left out. Default 1 MiB.
+    pub log: u64,
+    /// Bytes of a response: body and headers. Default 100 MiB.
+    pub output: u64,
+    /// Bytes that a single call may hand over from the guest to the host, the response included: so it is never less
+    /// than `output`. Default 128 MiB.
+    pub host_call: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: 1024 * MIB,
+            deadline: Duration::from_secs(300),
+            init_deadline: Duration::from_secs(300),
+            log: MIB,
+            output: 100 * MIB,
+            host_call: 128 * MIB,
+        }
+    }
+}
+
+/// Counts the memory of one instance against its limit: the sum over all linear memories and tables.
+#[derive(Debug)]
+pub(crate) struct MemoryBudget {
+    limit: u64,
+    used: u64,
+    refused: bool,
+}
+
+/// Core instances that one component may consist of.
+pub(crate) const MAX_CORE_INSTANCES: u32 = 16;
+/// Linear memories that one component may have.
+pub(crate) const MAX_MEMORIES: u32 = 2;
+/// Tables that one component may have.
+pub(crate) const MAX_TABLES: u32 = 4;
+
+impl MemoryBudget {
+    pub(crate) fn new(limit: u64) -> Self {
+        Self { limit, used: 0, refused: false }
+    }
+
+    /// Bytes in use now. Memories never shrink, so this is the peak as well.
+    pub(crate) fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// Whether the guest asked for more than the limit.
+    pub(crate) fn refused(&self) -> bool {
+        self.refused
+    }
+
+    fn grow(&mut self, current: usize, desired: usize) -> bool {
+        let more = desired.saturating_sub(current) as u64;
+        match self.used.checked_add(more) {
+            Some(total) if total <= self.limit => {
+                self.used = total;
+                true
+            }
+            _ => {
+                self.refused = true;
+                false
+            }
+        }
+    }
+}
+
+impl ResourceLimiter for MemoryBudget {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        Ok(self.grow(current, desired))
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        Ok(self.grow(current.saturating_mul(TABLE_ELEMENT_BYTES), desired.saturating_mul(TABLE_ELEMENT_BYTES)))
+    }
+
+    fn instances(&self) -> usize {
+        MAX_CORE_INSTANCES as usize
+    }
+
+    fn tables(&self) -> usize {
+        MAX_TABLES as usize
+    }
+
+    fn memories(&self) -> usize {
+        MAX_MEMORIES as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memories_and_tables_count_against_one_limit() {
+        let mut budget = MemoryBudget::new(3 * 65536);
+        assert!(budget.memory_growing(0, 65536, None).unwrap());
+        assert!(budget.memory_growing(0, 65536, None).unwrap(), "a second memory");
+        assert!(budget.table_growing(0, 65536 / 8, None).unwrap());
+        assert_eq!(budget.used(), 3 * 65536);
+        assert!(!budget.refused());
+        assert!(!budget.table_growing(0, 1, None).unwrap());
+        assert!(budget.refused());
+        assert_eq!(budget.used(), 3 * 65536, "a refused growth is not counted");
+    }
+
+    #[test]
+    fn sizes_that_overflow_are_refused() {
+        let mut budget = MemoryBudget::new(u64::MAX);
+        assert!(budget.memory_growing(0, usize::MAX, None).unwrap());
+        assert!(!budget.memory_growing(0, usize::MAX, None).unwrap());
+        assert!(!budget.table_growing(0, usize::MAX, None).unwrap());
+    }
+}

@@ -1,0 +1,118 @@
+//! What a guest has to say, and the limit on it.
+
+use std::sync::Arc;
+
+/// How important a text is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// For those who look for a defect.
+    Debug,
+    /// Normal events.
+    Info,
+    /// Something to look at.
+    Warning,
+    /// Something failed.
+    Error,
+    /// The scorer cannot go on.
+    Critical,
+}
+
+/// Where a guest wrote a text to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogStream {
+    /// The scorer's logger.
+    Logger,
+    /// Standard output: what `print` writes.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Receives what guests write.
+///
+/// Called on the thread that runs the guest, while it runs: an implementation must not block.
+pub trait LogSink: Send + Sync {
+    /// Takes one record. The text is the guest's: any characters, any number of lines, within the limit on its bytes.
+    fn write(&self, stream: LogStream, level: LogLevel, text: &str);
+}
+
+/// A sink that forgets everything.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct NoLog;
+
+impl LogSink for NoLog {
+    fn write(&self, _: LogStream, _: LogLevel, _: &str) {}
+}
+
+/// Bytes that a record costs besides its text, so that a flood of empty records ends as well.
+const RECORD_COST: u64 = 32;
+
+/// Hands records to a sink until the limit of the instance is reached.
+pub(crate) struct LogWriter {
+    sink: Arc<dyn LogSink>,
+    left: u64,
+    dropped: u64,
+}
+
+impl std::fmt::Debug for LogWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogWriter").field("left", &self.left).field("dropped", &self.dropped).finish_non_exhaustive()
+    }
+}
+
+impl LogWriter {
+    pub(crate) fn new(sink: Arc<dyn LogSink>, limit: u64) -> Self {
+        Self { sink, left: limit, dropped: 0 }
+    }
+
+    /// Writes `text`, cut to what is left of the limit.
+    pub(crate) fn write(&mut self, stream: LogStream, level: LogLevel, text: &str) {
+        self.left = self.left.saturating_sub(RECORD_COST);
+        let fits = text.floor_char_boundary(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let (kept, dropped) = text.split_at(fits);
+        self.left -= kept.len() as u64;
+        self.dropped += dropped.len() as u64;
+        if !kept.is_empty() || (text.is_empty() && self.left > 0) {
+            self.sink.write(stream, level, kept);
+        } else if text.is_empty() {
+            self.dropped += 1;
+        }
+    }
+}
+
+impl Drop for LogWriter {
+    fn drop(&mut self) {
+        if self.dropped > 0 {
+            let text = format!("log limit reached: {} bytes were left out", self.dropped);
+            self.sink.write(LogStream::Logger, LogLevel::Warning, &text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Records(Mutex<Vec<String>>);
+
+    impl LogSink for Records {
+        fn write(&self, _: LogStream, _: LogLevel, text: &str) {
+            self.0.lock().unwrap().push(text.to_owned());
+        }
+    }
+
+    #[test]
+    fn what_is_over_the_limit_is_counted_and_left_out() {
+        let records = Arc::new(Records::default());
+        let mut log = LogWriter::new(Arc::clone(&records) as Arc<dyn LogSink>, RECORD_COST + 5);
+        log.write(LogStream::Logger, LogLevel::Info, "aaaéé");
+        log.write(LogStream::Logger, LogLevel::Info, "bb");
+        log.write(LogStream::Logger, LogLevel::Info, "");
+        drop(log);
+        let seen = records.0.lock().unwrap();
+        assert_eq!(*seen, ["aaaé", "log limit reached: 5 bytes were left out"]);
+    }
+}

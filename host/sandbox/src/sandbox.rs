@@ -1,0 +1,220 @@
+//! The sandbox: seals deployments and runs requests in them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use wasmtime::Engine;
+use wasmtime::component::Linker;
+
+use crate::bundle::Bundle;
+use crate::cache::Cache;
+use crate::engine::{self, SandboxConfig};
+use crate::executor::{Capacity, Control, End, Executor};
+use crate::instance::{self, Environment, HostState};
+use crate::limits::Limits;
+use crate::log::{LogSink, NoLog};
+use crate::outcome::{Outcome, Refused, Request, Run, Timing, Trap};
+use crate::registry::Deployment;
+use crate::seal::{self, Candidate, SealError, SealedModule, Stage};
+use crate::wasi;
+
+/// Why there is no sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The engine refused its settings, or the machine is too small for it.
+    #[error("the WebAssembly engine cannot be set up: {0}")]
+    Engine(String),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// How much the sandbox has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// Instances that are there.
+    pub running: usize,
+    /// Requests that wait for one.
+    pub waiting: usize,
+}
+
+/// Seals deployments, and runs each request in an instance of its own. One for a process.
+pub struct Sandbox {
+    // Dropped first: guests need what follows.
+    executor: Executor,
+    _ticker: Ticker,
+    timers: tokio::runtime::Runtime,
+    engine: Engine,
+    plain: Linker<HostState>,
+    with_wasi: Linker<HostState>,
+    cache: Option<Cache>,
+    /// Held while a deployment is sealed: the memory and the cores are needed for requests.
+    sealing: Mutex<()>,
+}
+
+impl std::fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sandbox").field("cache", &self.cache).finish_non_exhaustive()
+    }
+}
+
+impl Sandbox {
+    /// Sets up the engine and the threads. Without a cache every deployment is compiled.
+    pub fn new(config: &SandboxConfig, cache: Option<Cache>) -> Result<Self, SandboxError> {
+        let engine_error = |error: wasmtime::Error| SandboxError::Engine(format!("{error:#}"));
+        let (engine, running) = engine::build(config).map_err(engine_error)?;
+        let mut plain = Linker::new(&engine);
+        instance::add_log_to_linker(&mut plain).map_err(engine_error)?;
+        let mut with_wasi = plain.clone();
+        wasi::add_to_linker(&mut with_wasi).map_err(engine_error)?;
+        let timers = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("guest-timers")
+            .enable_time()
+            .build()?;
+        let capacity =
+            Capacity { threads: config.threads.get(), running, waiting: config.max_waiting, turn: config.tick };
+        let executor = Executor::start(capacity, timers.handle())?;
+        let ticker = Ticker::start(engine.clone(), config.tick)?;
+        Ok(Self { executor, _ticker: ticker, timers, engine, plain, with_wasi, cache, sealing: Mutex::new(()) })
+    }
+
+    /// Makes a scorer ready to be deployed: checks it, runs its `init`, and compiles the state after it, or loads that from
+    /// the cache. What the scorer logs meanwhile goes to `sink`; `progress` is told before each stage.
+    ///
+    /// Blocks for as long as that takes: do not call it on a thread that drives asynchronous tasks.
+    pub fn seal(
+        &self,
+        name: &str,
+        version: &str,
+        bundle: &Bundle,
+        limits: &Limits,
+        sink: Arc<dyn LogSink>,
+        progress: &dyn Fn(Stage),
+    ) -> Result<SealedModule, SealError> {
+        let _one_at_a_time = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
+        seal::seal(self, &Candidate { name, version, bundle, limits, sink }, progress)
+    }
+
+    /// Scores one request in a new instance. What the scorer logs goes to `sink`.
+    ///
+    /// Dropping the returned future stops the scorer.
+    pub async fn run(&self, deployment: &Deployment, request: Request, sink: Arc<dyn LogSink>) -> Run {
+        let submitted = Instant::now();
+        if let Err(refused) = self.executor.admits() {
+            return Run { outcome: Outcome::Refused(refused), timing: Timing::default() };
+        }
+        let environment = Environment { limits: deployment.limits.clone(), sink, wasi: deployment.module.wasi.clone() };
+        let scorer = deployment.module.scorer.clone();
+        let guest = |control| instance::run(scorer, environment, control, submitted, request);
+        match self.executor.run(deployment.limits.deadline, guest).await {
+            End::Done((outcome, timing)) => Run { outcome, timing },
+            End::Deadline(limit) => {
+                let timing = Timing { run: submitted.elapsed(), ..Timing::default() };
+                Run { outcome: Outcome::Deadline(limit), timing }
+            }
+            End::Failed => {
+                let trap = Trap { reason: "the host failed to run it".to_owned(), backtrace: String::new() };
+                Run { outcome: Outcome::Trap(trap), timing: Timing::default() }
+            }
+        }
+    }
+
+    /// Runs one request `times` times on a guest's thread, each in a new instance, and returns what that took: for
+    /// benchmarks, which want to see the instance without the way to it.
+    #[doc(hidden)]
+    pub fn measure(&self, deployment: &Deployment, request: &Request, times: u64) -> Option<Duration> {
+        let environment = Environment {
+            limits: deployment.limits.clone(),
+            sink: Arc::new(NoLog),
+            wasi: deployment.module.wasi.clone(),
+        };
+        let scorer = deployment.module.scorer.clone();
+        let request = request.clone();
+        let guest = |control: Arc<Control>| async move {
+            let start = Instant::now();
+            for _ in 0..times {
+                let control = Arc::clone(&control);
+                let run = instance::run(scorer.clone(), environment.clone(), control, start, request.clone()).await;
+                if !matches!(run.0.0, Outcome::Response(_)) {
+                    return (None, ());
+                }
+            }
+            (Some(start.elapsed()), ())
+        };
+        match self.wait(self.executor.run(Duration::from_secs(3600), guest)) {
+            End::Done(time) => time,
+            End::Deadline(_) | End::Failed => None,
+        }
+    }
+
+    /// Whether a request would be refused now. For a host that wants to know before it reads a large body.
+    pub fn admits(&self) -> Result<(), Refused> {
+        self.executor.admits()
+    }
+
+    /// How much there is to do.
+    pub fn load(&self) -> Load {
+        let (running, waiting) = self.executor.load();
+        Load { running, waiting }
+    }
+
+    /// Takes no more requests. Those that run or wait are finished.
+    pub fn stop(&self) {
+        self.executor.stop();
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
+    pub(crate) fn cache(&self) -> Option<&Cache> {
+        self.cache.as_ref()
+    }
+
+    pub(crate) fn linker(&self, wasi: bool) -> &Linker<HostState> {
+        if wasi { &self.with_wasi } else { &self.plain }
+    }
+
+    /// Waits on this thread.
+    pub(crate) fn wait<F: Future>(&self, future: F) -> F::Output {
+        self.timers.block_on(future)
+    }
+}
+
+/// Advances the epoch of the engine. A thread of the system, because a busy executor would not run a task.
+struct Ticker {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(engine: Engine, tick: Duration) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::Builder::new().name("epoch".to_owned()).spawn({
+            let stop = Arc::clone(&stop);
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    std::thread::sleep(tick);
+                    engine.increment_epoch();
+                }
+            }
+        })?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Reading request bodies, within limits on their size, their time, and the memory of all of them together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, header};
+use http_body_util::BodyExt as _;
+use tokio::time::{Instant, timeout_at};
+
+use crate::error::Error;
+use crate::settings::BodyLimits;
+
+/// Bytes beyond the limit that are read and forgotten, so that the client gets to see the answer.
+const DISCARD: u64 = 4 * 1024 * 1024;
+/// How long that may take.
+const DISCARD_TIME: Duration = Duration::from_secs(2);
+/// Bytes that are set aside for a body that says to be larger, until they have come.
+const RESERVE: u64 = 1024 * 1024;
+
+/// The memory that all bodies share.
+#[derive(Debug)]
+pub(crate) struct BodyBudget {
+    left: AtomicU64,
+}
+
+impl BodyBudget {
+    pub(crate) fn new(bytes: u64) -> Arc<Self> {
+        Arc::new(Self { left: AtomicU64::new(bytes) })
+    }
+}
+
+/// A body's part of the budget; given back when dropped.
+#[derive(Debug)]
+struct Share {
+    budget: Arc<BodyBudget>,
+    taken: u64,
+}
+
+impl Share {
+    fn take(&mut self, bytes: u64) -> Result<(), Error> {
+        let less = |left: u64| left.checked_sub(bytes);
+        match self.budget.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
+            Ok(_) => {
+                self.taken += bytes;
+                Ok(())
+            }
+            Err(_) => Err(Error::BodyBudget),
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.left.fetch_add(self.taken, Ordering::Relaxed);
+    }
+}
+
+/// A body that has come in full. The budget is charged until it is dropped.
+#[derive(Debug)]
+pub(crate) struct FullBody {
+    pub(crate) bytes: Bytes,
+    _share: Share,
+}
+
+/// Reads a body to its end.
+pub(crate) async fn read(
+    mut body: Body,
+    headers: &HeaderMap,
+    limits: &BodyLimits,
+    budget: &Arc<BodyBudget>,
+) -> Result<FullBody, Error> {
+    let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > limits.max) {
+        if !headers.contains_key(header::EXPECT) {
+            discard(&mut body).await;
+        }
+        return Err(Error::BodyTooLarge(limits.max));
+    }
+    let mut share = Share { budget: Arc::clone(budget), taken: 0 };
+    let start = Instant::now();
+    let mut received = 0_u64;
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    loop {
+        let deadline = start + limits.timeout + Duration::from_secs(received / BodyLimits::MIN_RATE);
+        let frame = match timeout_at(deadline, body.frame()).await {
+            Err(_) => return Err(Error::BodyTimeout),
+            Ok(None) => break,
+            Ok(Some(Err(error))) => {
+                tracing::debug!(%error, "a request body broke off");
+                return Err(Error::BodyBroken);
+            }
+            Ok(Some(Ok(frame))) => frame,
+        };
+        // Trailers are of no use to a scorer.
+        let Ok(data) = frame.into_data() else { continue };
+        received += data.len() as u64;
+        if received > limits.max {
+            discard(&mut body).await;
+            return Err(Error::BodyTooLarge(limits.max));
+        }
+        share.take(data.len() as u64)?;
+        if first.is_empty() && rest.is_empty() {
+            // Most bodies come in one piece, which is passed on as it is.
+            first = data;
+        } else {
+            if rest.is_empty() {
+                rest.reserve(declared.unwrap_or(0).min(RESERVE) as usize);
+                rest.extend_from_slice(&std::mem::take(&mut first));
+            }
+            rest.extend_from_slice(&data);
+        }
+    }
+    let bytes = if rest.is_empty() { first } else { rest.freeze() };
+    Ok(FullBody { bytes, _share: share })
+}
+
+/// Reads on for a while, and forgets what comes.
+async fn discard(body: &mut Body) {
+    let deadline = Instant::now() + DISCARD_TIME;
+    let mut left = DISCARD;
+    while let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await {
+        let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+        match left.checked_sub(length) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(max: u64) -> BodyLimits {
+        BodyLimits { max, ..BodyLimits::default() }
+    }
+
+    fn chunks(parts: &[&'static str]) -> Body {
+        let parts: Vec<_> =
+            parts.iter().map(|part| Ok::<_, std::io::Error>(Bytes::from_static(part.as_bytes()))).collect();
+        Body::from_stream(tokio_stream(parts))
+    }
+
+    /// A stream of what is there already.
+    fn tokio_stream<T: Unpin + Send + 'static>(items: Vec<T>) -> impl futures_core::Stream<Item = T> + Send {
+        struct Items<T>(std::vec::IntoIter<T>);
+        impl<T: Unpin> futures_core::Stream for Items<T> {
+            type Item = T;
+            fn poll_next(
+                mut self: std::pin::Pin<&mut Self>,
+                _: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<Option<T>> {
+                std::task::Poll::Ready(self.0.next())
+            }
+        }
+        Items(items.into_iter())
+    }
+
+    #[tokio::test]
+    async fn pieces_are_joined_and_the_budget_is_given_back() {
+        let budget = BodyBudget::new(10);
+        let body = read(chunks(&["ab", "cd", "e"]), &HeaderMap::new(), &limits(5), &budget).await.unwrap();
+        assert_eq!(body.bytes, "abcde");
+        assert_eq!(budget.left.load(Ordering::Relaxed), 5);
+        drop(body);
+        assert_eq!(budget.left.load(Ordering::Relaxed), 10);
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_refused_declared_or_not() {
+        let budget = BodyBudget::new(10);
+        let error = read(chunks(&["abc", "def"]), &HeaderMap::new(), &limits(5), &budget).await.unwrap_err();
+        assert!(matches!(error, Error::BodyTooLarge(5)));
+        let declared = HeaderMap::from_iter([(CONTENT_LENGTH, "6".parse().unwrap())]);
+        let error = read(chunks(&["abcdef"]), &declared, &limits(5), &budget).await.unwrap_err();
+        assert!(matches!(error, Error::BodyTooLarge(5)));
+        assert_eq!(budget.left.load(Ordering::Relaxed), 10);
+    }
+
+    #[tokio::test]
+    async fn bodies_share_a_budget() {
+        let budget = BodyBudget::new(5);
+        let _held = read(chunks(&["abc"]), &HeaderMap::new(), &limits(5), &budget).await.unwrap();
+        let error = read(chunks(&["abc"]), &HeaderMap::new(), &limits(5), &budget).await.unwrap_err();
+        assert!(matches!(error, Error::BodyBudget));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_ends() {
+        let body = Body::from_stream(Never);
+        let error = read(body, &HeaderMap::new(), &limits(5), &BodyBudget::new(5)).await.unwrap_err();
+        assert!(matches!(error, Error::BodyTimeout));
+    }
+
+    struct Never;
+
+    impl futures_core::Stream for Never {
+        type Item = Result<Bytes, std::io::Error>;
+        fn poll_next(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Self::Item>> {
+            std::task::Poll::Pending
+        }
+    }
+}

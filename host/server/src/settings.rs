@@ -1,0 +1,65 @@
+//! What the server is told: values that have been checked.
+
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use crate::cors::Cors;
+
+/// How the server answers.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Name of the service in its OpenAPI documents.
+    pub service_name: String,
+    /// Version of the service in its OpenAPI documents.
+    pub service_version: String,
+    /// What the paths in the OpenAPI documents begin with; the routes themselves have no prefix.
+    pub path_prefix: String,
+    /// Value of the header `x-ms-server-version`; `None` leaves it out.
+    pub server_version: Option<HeaderValue>,
+    /// Who else's web pages may ask, if anybody.
+    pub cors: Option<Cors>,
+    /// Limits on request bodies.
+    pub body: BodyLimits,
+    /// Whether each request is logged.
+    pub request_log: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            service_name: "ML service".to_owned(),
+            service_version: "1.0".to_owned(),
+            path_prefix: String::new(),
+            server_version: Some(HeaderValue::from_static(CONTRACT_VERSION)),
+            cors: None,
+            body: BodyLimits::default(),
+            request_log: true,
+        }
+    }
+}
+
+/// The server whose contract is kept, as it names itself in `x-ms-server-version`.
+pub const CONTRACT_VERSION: &str = "azmlinfsrv/1.5.1";
+
+/// Limits on the bodies of requests.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyLimits {
+    /// Bytes of one body. Default 100 MiB.
+    pub max: u64,
+    /// Bytes of all bodies that are being read or scored at the same time. Default 1 GiB.
+    pub total: u64,
+    /// How long a body may take, and besides a second for each [`BodyLimits::MIN_RATE`] bytes that have come. Default 30 s.
+    pub timeout: Duration,
+}
+
+impl BodyLimits {
+    /// Bytes per second below which a body is too slow.
+    pub const MIN_RATE: u64 = 16 * 1024;
+}
+
+impl Default for BodyLimits {
+    fn default() -> Self {
+        Self { max: 100 * 1024 * 1024, total: 1024 * 1024 * 1024, timeout: Duration::from_secs(30) }
+    }
+}

@@ -1,0 +1,125 @@
+//! Benchmarks of whole processes, each against something in the same run:
+//!
+//! - HTTP throughput, latency and CPU time of `scorebox serve examples/iris-rust` against a plain axum server that
+//!   computes the same natively;
+//! - resident memory with 1 and with many deployments in one process;
+//! - the time from the start of the process to its first answer, with a cold and with a warm cache.
+//!
+//! `make bench` builds what is needed and runs all of them. Everything stays on the loopback interface. The raw figures
+//! are in `target/load/results.json`.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the table is the output of this program")]
+
+mod machine;
+mod memory;
+mod plain;
+mod process;
+mod start;
+mod stats;
+mod throughput;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::{env, fs};
+
+use clap::{Parser, Subcommand};
+use serde_json::{Map, Value};
+
+/// What went wrong, in words.
+type Result<T = ()> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// The request that is sent everywhere.
+const BODY: &str = r#"{"data": [[5.1, 3.5, 1.4, 0.2]]}"#;
+
+/// Benchmarks of whole processes. Without a command all of them are run.
+#[derive(Debug, Parser)]
+struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+enum Command {
+    /// HTTP throughput, latency and CPU time against a plain axum server.
+    Throughput,
+    /// Resident memory with 1 and with many deployments.
+    Memory,
+    /// Time to the first answer with a cold and a warm cache.
+    Start,
+    /// The plain server.
+    #[command(hide = true)]
+    Plain {
+        /// Port on the loopback interface.
+        port: u16,
+    },
+    /// The process whose memory is measured.
+    #[command(hide = true)]
+    Deployments {
+        /// How many.
+        count: usize,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Args::parse().command {
+        Some(Command::Plain { port }) => plain::serve(port),
+        Some(Command::Deployments { count }) => memory::deployments(count),
+        part => measure(part),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the benchmarks, or only `part` of them.
+fn measure(part: Option<Command>) -> Result {
+    let wanted = |command| part.is_none_or(|part| part == command);
+    let program = program()?;
+    machine::describe();
+    let mut raw = Map::from_iter([("machine".to_owned(), machine::raw())]);
+    if wanted(Command::Throughput) {
+        raw.insert("throughput".to_owned(), throughput::measure(&program)?);
+    }
+    if wanted(Command::Memory) {
+        raw.insert("memory".to_owned(), memory::measure()?);
+    }
+    if wanted(Command::Start) {
+        raw.insert("start".to_owned(), start::measure(&program)?);
+    }
+    write(&Value::Object(raw))
+}
+
+/// The root of the repository.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The example that is served.
+fn example() -> PathBuf {
+    root().join("examples/iris-rust")
+}
+
+/// The binary that is measured.
+fn program() -> Result<PathBuf> {
+    let program = env::var_os("SCOREBOX_BIN").map_or_else(|| root().join("target/release/scorebox"), PathBuf::from);
+    if !program.is_file() {
+        return Err(format!("{} is not there: `make bench` builds it", program.display()).into());
+    }
+    if !example().join("model.wasm").is_file() {
+        return Err(format!("{} has no model.wasm: `make bench` builds it", example().display()).into());
+    }
+    Ok(program)
+}
+
+fn write(raw: &Value) -> Result {
+    let folder = root().join("target/load");
+    fs::create_dir_all(&folder)?;
+    let file = folder.join("results.json");
+    fs::write(&file, serde_json::to_vec_pretty(raw)?)?;
+    println!("\nRaw figures: {}", fs::canonicalize(file)?.display());
+    Ok(())
+}

@@ -1,0 +1,222 @@
+//! `scorebox serve` as a process of its own.
+
+use std::ffi::{OsStr, OsString};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::fixtures;
+use crate::http::{Client, Request, Response};
+use crate::process::{Ended, Process, hermetic};
+use crate::wait::PATIENCE;
+
+/// A server that is about to be started.
+#[derive(Debug, Clone)]
+pub struct Serve {
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    wrapper: Vec<OsString>,
+    cache: Option<PathBuf>,
+}
+
+impl Serve {
+    /// A server of this component or folder.
+    pub fn new(scorer: impl AsRef<Path>) -> Self {
+        Self::nothing().arg(scorer.as_ref())
+    }
+
+    /// A server that is not told what to serve.
+    pub fn nothing() -> Self {
+        Self { arguments: Vec::new(), environment: Vec::new(), wrapper: Vec::new(), cache: None }
+    }
+
+    /// A server of a component of tests/guests.
+    pub fn guest(name: &str) -> Self {
+        Self::new(fixtures::guest(name))
+    }
+
+    /// A server of an example.
+    pub fn example(name: &str) -> Self {
+        Self::new(fixtures::example(name))
+    }
+
+    /// With one more argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.arguments.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// With more arguments, separated by spaces.
+    #[must_use]
+    pub fn args(mut self, arguments: &str) -> Self {
+        self.arguments.extend(arguments.split(' ').map(OsString::from));
+        self
+    }
+
+    /// With a variable in its environment, which has next to nothing else.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.environment.push((name.into(), value.as_ref().into()));
+        self
+    }
+
+    /// With this folder for its cache; else it has one of its own.
+    #[must_use]
+    pub fn cache(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.cache = Some(folder.into());
+        self
+    }
+
+    /// Started by another program, whose arguments end with the server's command line and whose process becomes the
+    /// server's: `taskset -c 0`.
+    #[must_use]
+    pub fn under<S: AsRef<OsStr>>(mut self, wrapper: impl IntoIterator<Item = S>) -> Self {
+        self.wrapper = wrapper.into_iter().map(|part| part.as_ref().to_owned()).collect();
+        self
+    }
+
+    /// Starts it, without waiting for anything.
+    pub fn spawn(&self, port: u16) -> (Process, Option<TempDir>) {
+        let mut own = None;
+        let cache = self.cache.clone().unwrap_or_else(|| {
+            own.insert(tempfile::tempdir().expect("a temporary folder can be made")).path().to_owned()
+        });
+        let mut line = self.wrapper.clone();
+        line.push(fixtures::binary().into());
+        line.extend(["serve", "--address", "127.0.0.1", "--port"].map(OsString::from));
+        line.push(port.to_string().into());
+        line.push("--cache-dir".into());
+        line.push(cache.into());
+        line.extend(self.arguments.iter().cloned());
+        let mut command = hermetic(&line[0]);
+        command.args(&line[1..]).envs(self.environment.iter().cloned());
+        (Process::start(&mut command), own)
+    }
+
+    /// Starts it, and waits until it listens.
+    #[track_caller]
+    pub fn start(&self) -> Server {
+        loop {
+            let port = free_port();
+            let (process, cache) = self.spawn(port);
+            if process.line(PATIENCE, |line| line.contains("listening on http://127.0.0.1:")).is_some() {
+                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                return Server { process, address, _cache: cache };
+            }
+            let said = process.said();
+            // Somebody else may have taken the port in between.
+            assert!(said.contains("Address already in use"), "the server does not listen; {said}");
+        }
+    }
+
+    /// Starts it and waits for its end, which is to come by itself. Its port is taken all the time: a server that tried to
+    /// listen before it saw why not to start would say so.
+    pub fn refused(&self) -> Ended {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
+        let port = listener.local_addr().expect("the listener has an address").port();
+        let (process, _cache) = self.spawn(port);
+        process.wait(PATIENCE)
+    }
+}
+
+/// A port that nobody has, out of a range that the system gives to nobody who does not ask for it.
+pub fn free_port() -> u16 {
+    const FIRST: u16 = 10_000;
+    const PORTS: u16 = 20_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Processes of several test runs begin at different places.
+    let begin = u16::try_from(std::process::id() % 200).unwrap_or_default() * 100;
+    loop {
+        let port = FIRST + begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// A server that listens. Killed when dropped.
+#[derive(Debug)]
+pub struct Server {
+    process: Process,
+    address: SocketAddr,
+    _cache: Option<TempDir>,
+}
+
+impl Server {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// A new connection to it.
+    #[track_caller]
+    pub fn connect(&self) -> Client {
+        Client::connect(self.address).unwrap_or_else(|error| panic!("cannot connect: {error}; {}", self.process.said()))
+    }
+
+    /// Sends a request on a new connection, and reads the response.
+    #[track_caller]
+    pub fn send(&self, request: &Request) -> Response {
+        match self.connect().send(request) {
+            Ok(response) => response,
+            Err(error) => panic!("no response to {request:?}: {error}; {}", self.process.said()),
+        }
+    }
+
+    /// Sends a GET request on a new connection.
+    #[track_caller]
+    pub fn get(&self, target: &str) -> Response {
+        self.send(&Request::get(target))
+    }
+
+    /// Has JSON scored on a new connection.
+    #[track_caller]
+    pub fn score(&self, body: &str) -> Response {
+        self.send(&Request::json(body))
+    }
+
+    /// Waits for a line of the log that has this text, and returns it.
+    #[track_caller]
+    pub fn logged(&self, text: &str) -> String {
+        let line = self.process.line(PATIENCE, |line| line.contains(text));
+        line.unwrap_or_else(|| panic!("the log has no {text:?}; {}", self.process.said()))
+    }
+
+    /// The lines of the log so far.
+    pub fn log(&self) -> Vec<String> {
+        self.process.stdout()
+    }
+
+    /// Tells it to end, and does not wait for that.
+    pub fn terminate(&self) {
+        self.process.signal(Signal::TERM);
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn wait(self, limit: Duration) -> Ended {
+        self.process.wait(limit)
+    }
+
+    /// Tells it to end, and waits for that.
+    #[track_caller]
+    pub fn stop(self) -> Ended {
+        self.terminate();
+        self.wait(PATIENCE)
+    }
+
+    /// Ends it at once.
+    pub fn kill(self) -> Ended {
+        self.process.kill()
+    }
+}
