@@ -8,6 +8,7 @@ PORT ?= 5001
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
+.PRECIOUS: target/release/scorebox
 .NOTPARALLEL:
 MAKEFLAGS += --no-builtin-rules
 
@@ -63,8 +64,8 @@ guests: build $(GUEST_MODULES) ## Build the guests of the tests, into target/gue
 
 .PHONY: bench
 bench: setup-bench build guests examples ## Run the benchmarks
-	$(TEST_ENV) $(CARGO) bench $(LOCKED) -p scorebox-sandbox
-	$(TEST_ENV) $(CARGO) run $(LOCKED) --release -p scorebox-load
+	$(TEST_ENV) $(CARGO) bench $(LOCKED) --workspace --bench instance
+	$(TEST_ENV) target/release/scorebox-load
 
 .PHONY: audit
 audit: setup-audit ## Check licences, sources and advisories of all dependencies

@@ -12,7 +12,8 @@ pub fn workspace() -> &'static Path {
 
 /// The program `scorebox`.
 pub fn binary() -> PathBuf {
-    let path = std::env::var_os("SCOREBOX_BIN").map_or_else(|| workspace().join("target/release/scorebox"), PathBuf::from);
+    let path =
+        std::env::var_os("SCOREBOX_BIN").map_or_else(|| workspace().join("target/release/scorebox"), PathBuf::from);
     assert!(path.is_file(), "{} is not there: run `make build`, or say where it is in SCOREBOX_BIN", path.display());
     path
 }
@@ -21,7 +22,11 @@ pub fn binary() -> PathBuf {
 pub fn guest(name: &str) -> PathBuf {
     let folder = std::env::var_os("SCOREBOX_GUESTS").map_or_else(|| workspace().join("target/guests"), PathBuf::from);
     let path = folder.join(format!("{name}.wasm"));
-    assert!(path.is_file(), "{} is not there: run `make guests`, or say where it is in SCOREBOX_GUESTS", path.display());
+    assert!(
+        path.is_file(),
+        "{} is not there: run `make guests`, or say where it is in SCOREBOX_GUESTS",
+        path.display()
+    );
     path
 }
 

@@ -66,24 +66,21 @@ impl Request {
         for (name, value) in &self.headers {
             line(&mut bytes, name, value);
         }
-        match self.chunk {
-            Some(length) => {
-                line(&mut bytes, "transfer-encoding", b"chunked");
+        if let Some(length) = self.chunk {
+            line(&mut bytes, "transfer-encoding", b"chunked");
+            bytes.extend_from_slice(b"\r\n");
+            for chunk in self.body.chunks(length) {
+                bytes.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+                bytes.extend_from_slice(chunk);
                 bytes.extend_from_slice(b"\r\n");
-                for chunk in self.body.chunks(length) {
-                    bytes.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
-                    bytes.extend_from_slice(chunk);
-                    bytes.extend_from_slice(b"\r\n");
-                }
-                bytes.extend_from_slice(b"0\r\n\r\n");
             }
-            None => {
-                if !self.body.is_empty() || self.method == "POST" {
-                    line(&mut bytes, "content-length", self.body.len().to_string().as_bytes());
-                }
-                bytes.extend_from_slice(b"\r\n");
-                bytes.extend_from_slice(&self.body);
+            bytes.extend_from_slice(b"0\r\n\r\n");
+        } else {
+            if !self.body.is_empty() || self.method == "POST" {
+                line(&mut bytes, "content-length", self.body.len().to_string().as_bytes());
             }
+            bytes.extend_from_slice(b"\r\n");
+            bytes.extend_from_slice(&self.body);
         }
         bytes
     }
@@ -104,7 +101,8 @@ impl Response {
     /// The value of a header. Fails when there are several.
     #[track_caller]
     pub fn header(&self, name: &str) -> Option<&str> {
-        let values: Vec<_> = self.headers.iter().filter(|(other, _)| other == name).map(|(_, value)| &**value).collect();
+        let values: Vec<_> =
+            self.headers.iter().filter(|(other, _)| other == name).map(|(_, value)| &**value).collect();
         assert!(values.len() <= 1, "{name} is there {} times: {values:?}", values.len());
         values.first().copied()
     }
@@ -125,7 +123,8 @@ impl Response {
     #[track_caller]
     pub fn assert_error(&self, status: u16, message: &str) {
         assert_eq!(self.status, status, "{self:?}");
-        assert_eq!(self.text(), format!("{{\"message\": {}}}", Value::from(message)));
+        assert_eq!(self.json(), serde_json::json!({ "message": message }));
+        assert!(self.body.is_ascii() && self.body.starts_with(b"{\"message\": \""), "{}", self.text());
         assert_eq!(self.header("content-type"), Some("application/json"));
     }
 }
@@ -203,6 +202,16 @@ impl Client {
         };
         self.stream.get_ref().set_read_timeout(Some(PATIENCE))?;
         result
+    }
+
+    /// Ends the connection with a reset instead of a close.
+    pub fn reset(self) -> io::Result<()> {
+        Ok(rustix::net::sockopt::set_socket_linger(self.stream.get_ref(), Some(Duration::ZERO))?)
+    }
+
+    /// The address of this end of the connection.
+    pub fn address(&self) -> SocketAddr {
+        self.stream.get_ref().local_addr().expect("a connection has two ends")
     }
 
     /// All that comes until the server closes the connection.

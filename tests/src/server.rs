@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -12,7 +13,7 @@ use tempfile::TempDir;
 use crate::fixtures;
 use crate::http::{Client, Request, Response};
 use crate::process::{Ended, Process, hermetic};
-use crate::wait::PATIENCE;
+use crate::wait::{PATIENCE, eventually};
 
 /// A server that is about to be started.
 #[derive(Debug, Clone)]
@@ -65,7 +66,7 @@ impl Serve {
         self
     }
 
-    /// With this folder for its cache; else it has one of its own.
+    /// With this folder for its cache; else it shares one with the other servers that run in this test program.
     #[must_use]
     pub fn cache(mut self, folder: impl Into<PathBuf>) -> Self {
         self.cache = Some(folder.into());
@@ -81,11 +82,9 @@ impl Serve {
     }
 
     /// Starts it, without waiting for anything.
-    pub fn spawn(&self, port: u16) -> (Process, Option<TempDir>) {
-        let mut own = None;
-        let cache = self.cache.clone().unwrap_or_else(|| {
-            own.insert(tempfile::tempdir().expect("a temporary folder can be made")).path().to_owned()
-        });
+    pub fn spawn(&self, port: u16) -> (Process, Arc<TempDir>) {
+        let shared = shared_cache();
+        let cache = self.cache.clone().unwrap_or_else(|| shared.path().to_owned());
         let mut line = self.wrapper.clone();
         line.push(fixtures::binary().into());
         line.extend(["serve", "--address", "127.0.0.1", "--port"].map(OsString::from));
@@ -95,7 +94,7 @@ impl Serve {
         line.extend(self.arguments.iter().cloned());
         let mut command = hermetic(&line[0]);
         command.args(&line[1..]).envs(self.environment.iter().cloned());
-        (Process::start(&mut command), own)
+        (Process::start(&mut command), shared)
     }
 
     /// Starts it, and waits until it listens.
@@ -124,6 +123,18 @@ impl Serve {
     }
 }
 
+/// The cache of all servers that do not ask for one: most tests do not care who has compiled their scorer. It goes when
+/// the last of them does.
+fn shared_cache() -> Arc<TempDir> {
+    static CACHE: Mutex<Weak<TempDir>> = Mutex::new(Weak::new());
+    let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+    cache.upgrade().unwrap_or_else(|| {
+        let folder = Arc::new(tempfile::tempdir().expect("a temporary folder can be made"));
+        *cache = Arc::downgrade(&folder);
+        folder
+    })
+}
+
 /// A port that nobody has, out of a range that the system gives to nobody who does not ask for it.
 pub fn free_port() -> u16 {
     const FIRST: u16 = 10_000;
@@ -144,7 +155,7 @@ pub fn free_port() -> u16 {
 pub struct Server {
     process: Process,
     address: SocketAddr,
-    _cache: Option<TempDir>,
+    _cache: Arc<TempDir>,
 }
 
 impl Server {
@@ -162,6 +173,22 @@ impl Server {
     #[track_caller]
     pub fn connect(&self) -> Client {
         Client::connect(self.address).unwrap_or_else(|error| panic!("cannot connect: {error}; {}", self.process.said()))
+    }
+
+    /// Waits until it has read all that the client has sent.
+    #[track_caller]
+    pub fn reads_all_of(&self, client: &Client) {
+        // The kernel's table of connections has addresses in hexadecimal, and the bytes that nobody has read yet.
+        let end = |address: SocketAddr| format!("0100007F:{:04X}", address.port());
+        let ends = [end(self.address), end(client.address())];
+        eventually(PATIENCE, "the server reads", || {
+            let table = std::fs::read_to_string("/proc/net/tcp").expect("the table of connections");
+            table.lines().any(|line| {
+                let fields: Vec<_> = line.split_whitespace().collect();
+                fields.get(1..3) == Some(&[&*ends[0], &*ends[1]])
+                    && fields.get(4).is_some_and(|queues| queues.ends_with(":00000000"))
+            })
+        });
     }
 
     /// Sends a request on a new connection, and reads the response.

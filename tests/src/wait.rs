@@ -1,5 +1,6 @@
 //! Waiting for a condition, for as long as it may take and no longer.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take that has no limit of its own.
@@ -25,6 +26,18 @@ pub fn holds_within(limit: Duration, mut condition: impl FnMut() -> bool) -> boo
             return false;
         }
         std::thread::sleep(STEP);
+    }
+}
+
+/// Sets a flag when the test fails that holds it: so threads that go on until they are told otherwise end then, too.
+#[derive(Debug)]
+pub struct SetOnFailure<'a>(pub &'a AtomicBool);
+
+impl Drop for SetOnFailure<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
     }
 }
 

@@ -1,4 +1,5 @@
 //! The command line. Names with an underscore are those of Azure ML's inference server; either form is taken.
+#![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -12,7 +13,7 @@ use scorebox_sandbox::Limits;
 use scorebox_server::logging::LogFormat;
 use tracing::level_filters::LevelFilter;
 
-use crate::build::{self, Target};
+use crate::build::{self, Project, Target};
 use crate::console;
 use crate::failure::Failure;
 
@@ -153,9 +154,13 @@ pub(crate) struct ServeArgs {
     /// Length of a turn, and how far a deadline can be exceeded.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5ms", help_heading = "Capacity")]
     pub(crate) tick: Duration,
-    /// Stack of a scorer.
+    /// Native stack of a scorer.
     #[arg(long, value_name = "SIZE", default_value = "1MiB", help_heading = "Capacity")]
     pub(crate) stack: ByteSize,
+    /// Memory of each instance that is restored in place when it is destroyed. Fastest where it covers all that a scorer
+    /// has; it is taken for each instance that has run at the same time.
+    #[arg(long, value_name = "SIZE", default_value = "2MiB", help_heading = "Capacity")]
+    pub(crate) keep_resident: ByteSize,
 
     /// Size of a request body; one that is larger is answered with 413.
     #[arg(long, value_name = "SIZE", default_value = "100MiB", help_heading = "Limits on clients")]
@@ -242,11 +247,15 @@ pub(crate) struct BuildArgs {
     /// What to compile for: wasm32-unknown-unknown or wasm32-wasip2.
     #[arg(long, value_name = "TARGET", value_parser = Target::from_str, default_value_t = Target::Unknown)]
     target: Target,
+    /// Stack of the scorer. Each fresh instance starts with it in its memory: less is faster.
+    #[arg(long, value_name = "SIZE", default_value = "128KiB")]
+    stack: ByteSize,
 }
 
 /// Builds a project.
 pub(crate) fn build(args: &BuildArgs) -> Result<(), Failure> {
-    let report = build::build(&args.project, &args.output, args.target).map_err(Failure::failed)?;
+    let project = Project { folder: args.project.clone(), target: args.target, stack: args.stack.as_u64() };
+    let report = build::build(&project, &args.output).map_err(Failure::failed)?;
     console::result(format_args!(
         "{}: {} bytes, for {}, built with {}",
         report.output.display(),

@@ -2,7 +2,7 @@
 //!
 //! 1. Find a toolchain that compiles for WebAssembly: the user's own when its target is installed, else Debian's, which
 //!    compiles the standard library first.
-//! 2. `cargo build`, with its output passed through, and ask it for the module that it made.
+//! 2. `cargo rustc`, with its output passed through, and ask it for the module that it made.
 //! 3. Make a component of the module, if it is none yet, by the types that the SDK left in it.
 //! 4. Put it in place with a rename, so that a reader sees the old file or the new one.
 
@@ -142,12 +142,24 @@ pub(crate) enum BuildError {
     },
 }
 
-/// Compiles the crate in the folder `project` for `target` and writes it as a component to `output`, whose folder has to
-/// exist already. Cargo's progress and messages go to the standard error; what it makes goes to its usual target folder.
-pub(crate) fn build(project: &Path, output: &Path, target: Target) -> Result<BuildReport, BuildError> {
-    let manifest = project.join("Cargo.toml");
+/// What is built, and how.
+#[derive(Debug)]
+pub(crate) struct Project {
+    /// Folder of the crate.
+    pub(crate) folder: PathBuf,
+    /// What it is compiled for.
+    pub(crate) target: Target,
+    /// Bytes of its stack in linear memory. They are part of what each fresh instance starts with, so less is faster.
+    pub(crate) stack: u64,
+}
+
+/// Compiles a crate and writes it as a component to `output`, whose folder has to exist already. Cargo's progress and
+/// messages go to the standard error; what it makes goes to its usual target folder.
+pub(crate) fn build(project: &Project, output: &Path) -> Result<BuildReport, BuildError> {
+    let target = project.target;
+    let manifest = project.folder.join("Cargo.toml");
     if !manifest.is_file() {
-        return Err(BuildError::NoProject(project.to_owned()));
+        return Err(BuildError::NoProject(project.folder.clone()));
     }
     let manifest = manifest.canonicalize().map_err(|source| BuildError::File {
         action: "read",
@@ -160,7 +172,7 @@ pub(crate) fn build(project: &Path, output: &Path, target: Target) -> Result<Bui
     }
     let toolchain = Toolchain::find(target, &manifest)?;
     check_project(&toolchain, &manifest)?;
-    let module = compile(&toolchain, &manifest, target)?;
+    let module = compile(&toolchain, &manifest, project)?;
     let component = componentize(&module)?;
     write_atomically(output, &component).map_err(|source| BuildError::File {
         action: "write",
@@ -347,14 +359,16 @@ fn check_metadata(json: &[u8], manifest: &Path) -> Result<(), BuildError> {
     }
 }
 
-/// Runs `cargo build` and returns the path of the module that it made.
-fn compile(toolchain: &Toolchain, manifest: &Path, target: Target) -> Result<PathBuf, BuildError> {
+/// Runs `cargo rustc` and returns the path of the module that it made.
+fn compile(toolchain: &Toolchain, manifest: &Path, project: &Project) -> Result<PathBuf, BuildError> {
+    let target = project.target;
     let mut cargo = toolchain.cargo(manifest);
-    cargo.args(["build", "--lib", "--release", "--message-format=json-render-diagnostics"]);
+    cargo.args(["rustc", "--lib", "--release", "--message-format=json-render-diagnostics"]);
     cargo.args(["--target", target.triple()]).arg("--manifest-path").arg(manifest);
     if let Toolchain::Debian { .. } = toolchain {
         cargo.arg("-Zbuild-std=std,panic_abort");
     }
+    cargo.arg("--").arg(format!("-Clink-arg=-zstack-size={}", project.stack));
     let mut child = cargo.stdout(Stdio::piped()).spawn().map_err(|source| cannot_start(&cargo, source))?;
     let mut module = Ok(None);
     if let Some(messages) = child.stdout.take() {
@@ -455,6 +469,10 @@ mod tests {
 
     const MANIFEST: &str = "/project/Cargo.toml";
 
+    fn project(folder: &Path) -> Project {
+        Project { folder: folder.to_owned(), target: Target::Unknown, stack: 128 * 1024 }
+    }
+
     #[test]
     fn a_target_is_read_by_the_name_that_it_is_written_with() {
         for target in [Target::Unknown, Target::Wasip2] {
@@ -513,7 +531,7 @@ mod tests {
     #[test]
     fn a_folder_without_a_manifest_is_refused() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let built = build(folder.path(), &folder.path().join("model.wasm"), Target::Unknown);
+        let built = build(&project(folder.path()), &folder.path().join("model.wasm"));
         assert!(matches!(built, Err(BuildError::NoProject(path)) if path == folder.path()));
     }
 
@@ -522,7 +540,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(folder.path().join("Cargo.toml"), "").expect("the manifest is written");
         let output = folder.path().join("missing/model.wasm");
-        let message = build(folder.path(), &output, Target::Unknown).expect_err("there is no folder").to_string();
+        let message = build(&project(folder.path()), &output).expect_err("there is no folder").to_string();
         assert_eq!(message, format!("cannot write {}: its folder does not exist; create it first", output.display()));
     }
 

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 /// Deploys a scorer without serving it, and says what it found.
 pub(crate) fn check(args: &CheckArgs) -> Result<(), Failure> {
     // How long run() may take is not checked.
-    let limits = args.limits.limits(Duration::from_secs(300))?;
+    let limits = args.limits.limits(Duration::from_mins(5))?;
     let cannot =
         |error: &dyn std::fmt::Display| Failure::failed(format!("{} cannot be served: {error}", args.scorer.display()));
     let bundle =

@@ -10,14 +10,16 @@ use scorebox_sandbox::{LogLevel, LogSink, LogStream, Stage};
 /// How often the sign of progress moves.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Writes a result. That nobody reads it is no failure.
+/// Writes a result of the host's own. That nobody reads it is no failure.
 pub(crate) fn result(text: impl Display) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-/// Writes something worth knowing that is not the result.
+/// Writes something worth knowing that is not the result. What a scorer says may be part of it: it does not reach the
+/// terminal as commands to it.
 pub(crate) fn note(text: impl Display) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let plain: String = text.to_string().chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+    let _ = writeln!(std::io::stderr(), "{plain}");
 }
 
 /// Writes why something failed.
@@ -74,8 +76,6 @@ impl LogSink for StderrLog {
             LogStream::Stdout => "stdout",
             LogStream::Stderr => "stderr",
         };
-        // A scorer's text does not reach the terminal as commands to it.
-        let plain: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
-        note(format_args!("[{who}] {plain}"));
+        note(format_args!("[{who}] {text}"));
     }
 }

@@ -16,9 +16,13 @@ use clap::Parser as _;
 
 use crate::args::{Args, Command};
 
+/// Each request allocates on one thread and frees on another, which the system's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let result = match Args::parse().command {
-        Command::Serve(args) => serve::serve(*args),
+        Command::Serve(args) => serve::serve(&args),
         Command::Check(args) => check::check(&args),
         Command::Run(args) => run::run(&args),
         Command::Build(args) => args::build(&args),

@@ -1,17 +1,18 @@
 //! `scorebox serve`: check everything, deploy, listen, serve, drain.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
-use scorebox_sandbox::{Bundle, Cache, Limits, Sandbox, SandboxConfig};
+use scorebox_sandbox::{Bundle, Cache, Sandbox, SandboxConfig};
 use scorebox_server::connection::{self, ConnectionLimits, Drained};
 use scorebox_server::cors::Cors;
 use scorebox_server::{App, BodyLimits, CONTRACT_VERSION, DEFAULT_ENDPOINT, Endpoint, Plan, Settings, logging};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::args::{CacheArgs, ServeArgs};
@@ -19,14 +20,14 @@ use crate::config::Config;
 use crate::console::Progress;
 use crate::failure::Failure;
 
-/// Time for run() when nobody says: what Azure ML's inference server gives a worker by default.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+/// Time for `run` when nobody says: what Azure ML's inference server gives a worker by default.
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Everything that `serve` needs to know, checked.
 struct Checked {
     scorer: PathBuf,
     model_dir: Option<PathBuf>,
-    limits: Limits,
+    plan: Plan,
     settings: Settings,
     connections: ConnectionLimits,
     sandbox: SandboxConfig,
@@ -34,28 +35,20 @@ struct Checked {
 }
 
 /// Serves until it is told to end.
-pub(crate) fn serve(args: ServeArgs) -> Result<(), Failure> {
+pub(crate) fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let config = Config::load(args.config_file.as_deref())?;
-    let checked = check(&args, &config)?;
+    let checked = check(args, &config)?;
     let _log = logging::init(args.log_format, args.log_level).map_err(Failure::start)?;
-    say_what_has_no_effect(&args);
+    say_what_has_no_effect(args);
 
-    let bundle =
-        Bundle::read(&checked.scorer, checked.model_dir.as_deref(), checked.limits.memory).map_err(Failure::start)?;
-    let sandbox = Sandbox::new(&checked.sandbox, cache(&args.cache)).map_err(Failure::start)?;
-    let sandbox = Arc::new(sandbox);
-    let app = App::new(Arc::clone(&sandbox), checked.settings.clone());
-    let endpoint = deploy(&sandbox, &checked, &bundle, &args)?;
-    app.endpoints().put(DEFAULT_ENDPOINT, endpoint);
-    drop(bundle);
-
+    let cache = cache(&args.cache);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("http")
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("cannot start the server's threads: {error}")))?;
-    let result = runtime.block_on(listen_and_serve(&app, &checked));
-    sandbox.stop();
+    let result = runtime.block_on(deploy_and_serve(checked, cache));
+    // A deployment that was given up may still be compiling.
     runtime.shutdown_background();
     result
 }
@@ -72,7 +65,7 @@ fn check(args: &ServeArgs, config: &Config) -> Result<Checked, Failure> {
     let timeout = match (args.timeout, config.integer("SCORING_TIMEOUT_MS")?) {
         (Some(timeout), _) => timeout,
         // Zero is no limit, as far as there can be one.
-        (None, Some(0)) => Duration::from_secs(365 * 24 * 3600),
+        (None, Some(0)) => Duration::from_hours(365 * 24),
         (None, Some(millis)) => Duration::from_millis(u64::try_from(millis).map_err(|_| {
             Failure::start(format!("SCORING_TIMEOUT_MS is {millis}; give milliseconds, or 0 for no limit"))
         })?),
@@ -97,7 +90,12 @@ fn check(args: &ServeArgs, config: &Config) -> Result<Checked, Failure> {
     Ok(Checked {
         scorer,
         model_dir: args.model_dir.clone().or_else(|| config.text("AZUREML_MODEL_DIR").map(PathBuf::from)),
-        limits: args.limits.limits(timeout)?,
+        plan: Plan {
+            name: args.name.clone(),
+            version: args.deployment_version.clone(),
+            limits: args.limits.limits(timeout)?,
+            swagger_files: BTreeMap::new(),
+        },
         settings,
         connections: ConnectionLimits {
             max: args.max_connections.get(),
@@ -111,7 +109,7 @@ fn check(args: &ServeArgs, config: &Config) -> Result<Checked, Failure> {
             max_waiting: args.max_waiting,
             tick: args.tick,
             stack: usize::try_from(args.stack.as_u64()).unwrap_or(usize::MAX),
-            ..sandbox
+            keep_resident: usize::try_from(args.keep_resident.as_u64()).unwrap_or(usize::MAX),
         },
         addresses,
     })
@@ -171,57 +169,97 @@ pub(crate) fn cache(args: &CacheArgs) -> Option<Cache> {
     }
 }
 
-fn deploy(sandbox: &Sandbox, checked: &Checked, bundle: &Bundle, args: &ServeArgs) -> Result<Endpoint, Failure> {
-    let start = Instant::now();
-    let plan = Plan {
-        name: args.name.clone(),
-        version: args.deployment_version.clone(),
-        limits: checked.limits.clone(),
-        swagger_files: std::collections::BTreeMap::new(),
-    };
-    let progress = Progress::new();
-    let endpoint = Endpoint::deploy(sandbox, &checked.settings, bundle, plan, &|stage| progress.stage(stage))
-        .map_err(|error| Failure::start(format!("{} cannot be served: {error}", checked.scorer.display())))?;
-    drop(progress);
-    let module = &endpoint.deployment().module;
-    tracing::info!(
-        "{} is deployed as {} version {}, {} in {:.0} ms; instances start with {} bytes of memory",
-        checked.scorer.display(),
-        args.name,
-        args.deployment_version,
-        if module.from_cache { "loaded from the cache" } else { "compiled" },
-        start.elapsed().as_secs_f64() * 1e3,
-        module.snapshot_bytes
-    );
-    Ok(endpoint)
+/// The signals that end the server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-async fn listen_and_serve(app: &Arc<App>, checked: &Checked) -> Result<(), Failure> {
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let failed = |error| Failure::failed(format!("cannot wait for signals: {error}"));
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(failed)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
+        })
+    }
+
+    /// Waits for either, and returns its name.
+    async fn end(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Deploys, then serves, until a signal comes.
+async fn deploy_and_serve(checked: Checked, cache: Option<Cache>) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    let connections = checked.connections;
+    let addresses = checked.addresses.clone();
+    let deployed = tokio::select! {
+        deployed = tokio::task::spawn_blocking(move || deploy(checked, cache)) => deployed,
+        signal = signals.end() => {
+            tracing::info!("{signal} before the scorer was deployed");
+            return Ok(());
+        }
+    };
+    let app = deployed.map_err(|error| Failure::failed(format!("the deployment broke off: {error}")))??;
+    listen_and_serve(&app, &addresses, connections, &mut signals).await
+}
+
+/// Reads, checks and seals the scorer.
+fn deploy(checked: Checked, cache: Option<Cache>) -> Result<Arc<App>, Failure> {
+    let Checked { scorer, model_dir, plan, settings, sandbox, .. } = checked;
+    let start = Instant::now();
+    let bundle = Bundle::read(&scorer, model_dir.as_deref(), plan.limits.memory).map_err(Failure::start)?;
+    let sandbox = Arc::new(Sandbox::new(&sandbox, cache).map_err(Failure::start)?);
+    let progress = Progress::new();
+    let endpoint = Endpoint::deploy(&sandbox, &settings, &bundle, plan, &|stage| progress.stage(stage))
+        .map_err(|error| Failure::start(format!("{} cannot be served: {error}", scorer.display())))?;
+    drop(progress);
+    let deployment = endpoint.deployment();
+    tracing::info!(
+        "{} is deployed as {} version {}, {} in {:.0} ms; instances start with {} bytes of memory",
+        scorer.display(),
+        deployment.name,
+        deployment.version,
+        if deployment.module.from_cache { "loaded from the cache" } else { "compiled" },
+        start.elapsed().as_secs_f64() * 1e3,
+        deployment.module.snapshot_bytes
+    );
+    let app = App::new(sandbox, settings);
+    app.endpoints().put(DEFAULT_ENDPOINT, endpoint);
+    Ok(app)
+}
+
+async fn listen_and_serve(
+    app: &Arc<App>,
+    addresses: &[SocketAddr],
+    connections: ConnectionLimits,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
     let (stop, stopped) = watch::channel(false);
     let mut serving = Vec::new();
-    for address in &checked.addresses {
+    for address in addresses {
         let listener = TcpListener::bind(address).await.map_err(|error| {
             Failure::failed(format!(
                 "cannot listen on {address}: {error}; is another server running? choose another --port"
             ))
         })?;
         tracing::info!("listening on http://{address}");
-        serving.push(tokio::spawn(connection::serve(listener, app.router(), checked.connections, stopped.clone())));
+        serving.push(tokio::spawn(connection::serve(listener, app.router(), connections, stopped.clone())));
     }
-    let signal_error = |error| Failure::failed(format!("cannot wait for signals: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(signal_error)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(signal_error)?;
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: no more connections are taken, requests are finished"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: no more connections are taken, requests are finished"),
-    }
+    let signal = signals.end().await;
+    tracing::info!("{signal}: no more connections are taken, requests are finished");
     app.drain();
     // Whoever waits for it is gone only when serving has ended.
     let _ = stop.send(true);
     for task in serving {
         let drained = tokio::select! {
             drained = task => drained,
-            _ = interrupt.recv() => {
+            _ = signals.interrupt.recv() => {
                 tracing::warn!("SIGINT again: requests are cut");
                 return Ok(());
             }
@@ -231,7 +269,7 @@ async fn listen_and_serve(app: &Arc<App>, checked: &Checked) -> Result<(), Failu
             Ok(Drained::Cut(connections)) => {
                 tracing::warn!("{connections} connections were cut: their requests took longer than --grace");
             }
-            Err(error) => tracing::error!(%error, "serving ended badly"),
+            Err(error) => tracing::error!("serving ended badly: {error}"),
         }
     }
     tracing::info!("all requests are answered");

@@ -22,7 +22,7 @@ const ENTRY: &str = "sealed";
 /// Beginning of the names of files that are being written.
 const TEMPORARY: &str = ".writing-";
 /// Age after which a file that was being written is known to be left over.
-const LEFT_OVER: Duration = Duration::from_secs(3600);
+const LEFT_OVER: Duration = Duration::from_hours(1);
 
 /// Why the cache cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -87,18 +87,18 @@ impl Cache {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "cannot read an entry of the cache; it is built anew");
+                tracing::warn!("cannot read the cache entry {}: {error}; it is built anew", path.display());
                 return None;
             }
         };
         if let Err(error) = file.read_to_end(&mut entry) {
-            tracing::warn!(path = %path.display(), %error, "cannot read an entry of the cache; it is built anew");
+            tracing::warn!("cannot read the cache entry {}: {error}; it is built anew", path.display());
             return None;
         }
         let Some(content) = self.authenticated(name, &entry) else {
-            tracing::warn!(path = %path.display(), "an entry of the cache is damaged or not ours; it is removed and built anew");
+            tracing::warn!("the cache entry {} is damaged or not ours; it is removed and built anew", path.display());
             if let Err(error) = fs::remove_file(&path) {
-                tracing::warn!(path = %path.display(), %error, "cannot remove it");
+                tracing::warn!("cannot remove {}: {error}", path.display());
             }
             return None;
         };
@@ -159,7 +159,7 @@ impl Cache {
                 return;
             }
             if path != keep && fs::remove_file(&path).is_ok() {
-                tracing::debug!(path = %path.display(), "removed from the cache to keep its limit");
+                tracing::debug!("removed {} from the cache to keep its limit", path.display());
                 total -= size;
             }
         }

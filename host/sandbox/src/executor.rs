@@ -29,6 +29,9 @@ use tokio::sync::oneshot;
 
 use crate::outcome::Refused;
 
+/// How long a thread looks for work before it sleeps.
+const SEARCH: Duration = Duration::from_micros(30);
+
 /// How much may run and wait at the same time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Capacity {
@@ -91,6 +94,10 @@ struct State {
     fresh: VecDeque<Entry>,
     resumed: VecDeque<Entry>,
     running: usize,
+    /// Threads that wait to be woken.
+    sleeping: usize,
+    /// Whether a thread is looking for work, or has been woken to. One is enough: it wakes the next if there is more.
+    searching: bool,
     stopping: bool,
 }
 
@@ -128,22 +135,60 @@ impl Queues {
             state.fresh.push_back(entry);
         }
         self.runnable.fetch_add(1, Ordering::Relaxed);
-        drop(state);
-        self.available.notify_one();
+        self.wake_one(&mut state);
+    }
+
+    /// Wakes a thread to look for work, unless one is looking already: waking costs more than most guests.
+    fn wake_one(&self, state: &mut State) {
+        if state.sleeping > 0 && !state.searching {
+            state.searching = true;
+            self.available.notify_one();
+        }
     }
 
     /// Takes the next guest and says whether it is a fresh one; waits for one. `None` when the threads have to end.
     fn next(&self, resumed_first: bool) -> Option<(Entry, bool)> {
         let mut state = self.lock();
+        let mut searching = false;
         loop {
             if let Some(next) = self.choose(&mut state, resumed_first) {
-                self.runnable.fetch_sub(1, Ordering::Relaxed);
+                let left = self.runnable.fetch_sub(1, Ordering::Relaxed) - 1;
+                if searching {
+                    state.searching = false;
+                }
+                if left > 0 {
+                    self.wake_one(&mut state);
+                }
                 return Some(next);
             }
             if state.stopping && state.running == 0 {
                 return None;
             }
+            if !searching && !state.searching {
+                searching = true;
+                state.searching = true;
+                drop(state);
+                self.look_for_a_while();
+                state = self.lock();
+                continue;
+            }
+            if searching {
+                state.searching = false;
+            }
+            state.sleeping += 1;
             state = self.available.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.sleeping -= 1;
+            // Whoever woke this thread has said so in `searching`; after the end was announced nobody has.
+            searching = state.searching;
+        }
+    }
+
+    /// Waits for work without sleeping: while requests come one after the other, falling asleep and being woken would be
+    /// most of what they take.
+    fn look_for_a_while(&self) {
+        let start = Instant::now();
+        while self.runnable.load(Ordering::Relaxed) == 0 && start.elapsed() < SEARCH {
+            std::hint::spin_loop();
         }
     }
 
@@ -197,7 +242,7 @@ impl Queues {
             // A defect of the host in one request must not end the thread; whoever waits for the guest is told by the
             // channel that closes.
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| entry.runnable.run())) {
-                tracing::error!(panic = panic_text(panic.as_ref()), "a request failed inside the sandbox");
+                tracing::error!("a request failed inside the sandbox: {}", panic_text(panic.as_ref()));
             }
             spent_on_fresh = if fresh { spent_on_fresh + start.elapsed() } else { Duration::ZERO };
         }

@@ -14,7 +14,7 @@ use crate::bindings::scorebox::scoring::log as wit;
 use crate::executor::{Control, Turn};
 use crate::limits::{Limits, MemoryBudget};
 use crate::log::{LogLevel, LogSink, LogStream, LogWriter};
-use crate::outcome::{self, GuestPanic, Outcome, Timing, Trap};
+use crate::outcome::{self, Fault, GuestPanic, Outcome, Timing, Trap};
 use crate::wasi::Wasi;
 
 /// What the host keeps for one instance.
@@ -112,28 +112,44 @@ pub(crate) async fn run(
         }
     };
     let instance = scorer.instantiate_async(&mut store).await;
-    timing.instantiate = started.elapsed();
+    let ready = Instant::now();
+    timing.instantiate = ready - started;
     let result = match instance {
         Ok(instance) => instance.scorebox_scoring_scoring().call_run(&mut store, &request).await,
         Err(error) => Err(error),
     };
-    timing.run = started.elapsed() - timing.instantiate;
+    timing.run = ready.elapsed();
     let outcome = match result {
         Ok(Ok(response)) => {
             let headers: usize = response.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-            let size = (response.body.len() + headers) as u64;
-            if size > environment.limits.output {
-                let limit = environment.limits.output;
-                let reason = format!("the response has {size} bytes, more than the limit of {limit} bytes");
-                Outcome::Trap(Trap { reason, backtrace: String::new() })
-            } else {
-                Outcome::Response(response)
+            match too_large(response.body.len() + headers, &environment.limits) {
+                Some(trap) => Outcome::Trap(trap),
+                None => Outcome::Response(response),
             }
         }
-        Ok(Err(fault)) => Outcome::Fault(fault),
+        Ok(Err(fault)) => match too_large(fault_size(&fault), &environment.limits) {
+            Some(trap) => Outcome::Trap(trap),
+            None => Outcome::Fault(fault),
+        },
         Err(error) => environment.outcome(&store, &error),
     };
     ((outcome, timing), Some(store))
+}
+
+fn fault_size(fault: &Fault) -> usize {
+    match fault {
+        Fault::BadInput(message) | Fault::UnsupportedInput(message) => message.len(),
+        Fault::Failed(exception) => exception.kind.len() + exception.message.len() + exception.traceback.len(),
+    }
+}
+
+/// Why an answer of `size` bytes is not passed on, if it is over the limit.
+fn too_large(size: usize, limits: &Limits) -> Option<Trap> {
+    let limit = limits.output;
+    (size as u64 > limit).then(|| Trap {
+        reason: format!("the response has {size} bytes, more than the limit of {limit} bytes"),
+        backtrace: String::new(),
+    })
 }
 
 /// Gives guests the interface `log`.

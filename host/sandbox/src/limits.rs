@@ -34,8 +34,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             memory: 1024 * MIB,
-            deadline: Duration::from_secs(300),
-            init_deadline: Duration::from_secs(300),
+            deadline: Duration::from_mins(5),
+            init_deadline: Duration::from_mins(5),
             log: MIB,
             output: 100 * MIB,
             host_call: 128 * MIB,

@@ -45,7 +45,7 @@ pub struct Sandbox {
     // Dropped first: guests need what follows.
     executor: Executor,
     _ticker: Ticker,
-    timers: tokio::runtime::Runtime,
+    timers: Timers,
     engine: Engine,
     plain: Linker<HostState>,
     with_wasi: Linker<HostState>,
@@ -69,14 +69,10 @@ impl Sandbox {
         instance::add_log_to_linker(&mut plain).map_err(engine_error)?;
         let mut with_wasi = plain.clone();
         wasi::add_to_linker(&mut with_wasi).map_err(engine_error)?;
-        let timers = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("guest-timers")
-            .enable_time()
-            .build()?;
+        let timers = Timers::start()?;
         let capacity =
             Capacity { threads: config.threads.get(), running, waiting: config.max_waiting, turn: config.tick };
-        let executor = Executor::start(capacity, timers.handle())?;
+        let executor = Executor::start(capacity, &timers.handle)?;
         let ticker = Ticker::start(engine.clone(), config.tick)?;
         Ok(Self { executor, _ticker: ticker, timers, engine, plain, with_wasi, cache, sealing: Mutex::new(()) })
     }
@@ -144,7 +140,7 @@ impl Sandbox {
             }
             (Some(start.elapsed()), ())
         };
-        match self.wait(self.executor.run(Duration::from_secs(3600), guest)) {
+        match self.wait(self.executor.run(Duration::from_hours(1), guest)) {
             End::Done(time) => time,
             End::Deadline(_) | End::Failed => None,
         }
@@ -184,7 +180,33 @@ impl Sandbox {
 
     /// Waits on this thread.
     pub(crate) fn wait<F: Future>(&self, future: F) -> F::Output {
-        self.timers.block_on(future)
+        self.timers.handle.block_on(future)
+    }
+}
+
+/// Drives the clocks that guests wait for, on a thread of its own.
+struct Timers {
+    handle: tokio::runtime::Handle,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Timers {
+    fn start() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("guest-timers")
+            .enable_time()
+            .build()?;
+        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
+    }
+}
+
+impl Drop for Timers {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Nothing runs on it any more, and the last owner of a sandbox may be an asynchronous task, which must not wait.
+            runtime.shutdown_background();
+        }
     }
 }
 

@@ -220,7 +220,7 @@ pub(crate) fn seal(
     let name = candidate.entry_name(sandbox.engine());
 
     progress(Stage::Loading);
-    if let Some((scorer, header)) = sandbox.cache().and_then(|cache| load(sandbox, linker, cache.get(name)?))
+    if let Some((scorer, header)) = sandbox.cache().and_then(|cache| load(sandbox, linker, &cache.get(name)?))
         && let snapshot_bytes = header.snapshot_bytes
         && let Some(schema) = header.schema()
     {
@@ -241,7 +241,7 @@ pub(crate) fn seal(
         let stored = store(&component, &Header::new(&schema, snapshot_bytes))
             .and_then(|entry| cache.put(name, &entry).map_err(|error| error.to_string()));
         if let Err(error) = stored {
-            tracing::warn!(%error, "the sealed module is not in the cache: the next start will take longer");
+            tracing::warn!("the sealed module is not in the cache, so the next start will take longer: {error}");
         }
     }
     Ok(SealedModule { scorer, wasi, interface, schema, snapshot_bytes, from_cache: false })
@@ -386,7 +386,7 @@ fn store(component: &Component, header: &Header) -> Result<Vec<u8>, String> {
 }
 
 /// Loads what [`store`] wrote. The caller has it from [`crate::cache::Cache::get`], which checked who wrote it.
-fn load(sandbox: &Sandbox, linker: &Linker<HostState>, entry: Vec<u8>) -> Option<(ScorerPre<HostState>, Header)> {
+fn load(sandbox: &Sandbox, linker: &Linker<HostState>, entry: &[u8]) -> Option<(ScorerPre<HostState>, Header)> {
     let (length, rest) = entry.split_first_chunk::<4>()?;
     let (header, compiled) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
     let header = serde_json::from_slice(header).ok()?;
@@ -399,7 +399,7 @@ fn load(sandbox: &Sandbox, linker: &Linker<HostState>, entry: Vec<u8>) -> Option
     match scorer {
         Ok(scorer) => Some((scorer, header)),
         Err(error) => {
-            tracing::warn!(%error, "an entry of the cache cannot be loaded; it is built anew");
+            tracing::warn!("an entry of the cache cannot be loaded and is built anew: {error}");
             None
         }
     }

@@ -91,7 +91,7 @@ pub(crate) async fn read(
             Err(_) => return Err(Error::BodyTimeout),
             Ok(None) => break,
             Ok(Some(Err(error))) => {
-                tracing::debug!(%error, "a request body broke off");
+                tracing::debug!("a request body broke off: {error}");
                 return Err(Error::BodyBroken);
             }
             Ok(Some(Ok(frame))) => frame,

@@ -6,11 +6,11 @@
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -20,9 +20,10 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tower::ServiceExt as _;
 
@@ -94,7 +95,7 @@ pub async fn serve(
             accepted = listener.accept() => match accepted {
                 Ok((stream, client)) => server.spawn(stream, client, place),
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    tracing::warn!("cannot accept a connection: {error}");
                     if needs_pause(&error) {
                         sleep(ACCEPT_PAUSE).await;
                     }
@@ -165,8 +166,9 @@ async fn connection(
     limits: ConnectionLimits,
     mut stop: watch::Receiver<bool>,
 ) {
+    let stream = Arc::new(stream);
     let activity = Arc::new(Activity::new());
-    let io = TokioIo::new(Watched { stream, activity: Arc::clone(&activity) });
+    let io = TokioIo::new(Watched { stream: Arc::clone(&stream), activity: Arc::clone(&activity) });
     let service = service_fn(|request| answer(router.clone(), client, Arc::clone(&activity), request));
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
@@ -179,11 +181,12 @@ async fn connection(
         .keep_alive_timeout(limits.head_timeout);
     let connection = builder.serve_connection(io, service);
     tokio::pin!(connection);
-    let watch = activity.over(&limits);
+    let watch = activity.over(&limits, &stream);
     tokio::pin!(watch);
-    let mut stopping = false;
+    let (mut stopping, mut finishing) = (false, false);
     let result = loop {
         tokio::select! {
+            biased;
             result = connection.as_mut() => break result,
             why = watch.as_mut() => {
                 tracing::debug!(%client, "connection closed: {why}");
@@ -191,16 +194,17 @@ async fn connection(
             }
             () = stopped(&mut stop), if !stopping => {
                 stopping = true;
-                if activity.unused() {
-                    // Nobody has begun a request on it that could be lost.
-                    activity.shorten();
-                }
+                // On a connection that is new a request may be on its way: it is answered.
+                activity.shorten();
+            }
+            () = activity.first_request.notified(), if stopping && !finishing => {
+                finishing = true;
                 connection.as_mut().graceful_shutdown();
             }
         }
     };
     if let Err(error) = result {
-        tracing::debug!(%client, %error, "connection ended");
+        tracing::debug!(%client, "connection ended: {error}");
     }
 }
 
@@ -230,8 +234,12 @@ struct Activity {
     http2: AtomicBool,
     /// Whether any byte has come.
     used: AtomicBool,
-    /// Set when the server is stopping and nothing has come yet.
+    /// Whether any request has come.
+    asked: AtomicBool,
+    /// Set when the server is stopping.
     short: AtomicBool,
+    /// Told when the first request begins.
+    first_request: Notify,
 }
 
 /// A request that is being answered.
@@ -243,6 +251,9 @@ impl Drop for Answering {
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+/// How often a client is looked after while its request is being answered.
+const HANG_UP_CHECK: Duration = Duration::from_millis(250);
 
 /// How long a connection may stay silent when the server is stopping: a request may be on its way.
 const STOPPING_TIMEOUT: Duration = Duration::from_millis(500);
@@ -256,7 +267,9 @@ impl Activity {
             last: AtomicU64::new(0),
             http2: AtomicBool::new(false),
             used: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
             short: AtomicBool::new(false),
+            first_request: Notify::new(),
         }
     }
 
@@ -275,6 +288,10 @@ impl Activity {
     fn begin(self: &Arc<Self>) -> Answering {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.head.store(0, Ordering::Relaxed);
+        if !self.asked.swap(true, Ordering::Relaxed) {
+            // Kept for whoever waits for it later.
+            self.first_request.notify_one();
+        }
         Answering(Arc::clone(self))
     }
 
@@ -296,8 +313,13 @@ impl Activity {
     }
 
     /// Waits until the connection has to be closed, and says why.
-    async fn over(&self, limits: &ConnectionLimits) -> &'static str {
+    async fn over(&self, limits: &ConnectionLimits, stream: &TcpStream) -> &'static str {
         loop {
+            // While a request is being answered, what is not read yet of the next one hides from the server that its client
+            // is gone.
+            if hung_up(stream).await {
+                return "its client is gone";
+            }
             let idle = if self.short.load(Ordering::Relaxed) && self.unused() {
                 STOPPING_TIMEOUT
             } else {
@@ -307,7 +329,7 @@ impl Activity {
             let at = |millis: u64| self.accepted + Duration::from_millis(millis);
             let (end, why) = if self.requests.load(Ordering::Relaxed) > 0 {
                 // Looked at again when there may have been a change; the request has limits of its own.
-                (Instant::now() + limits.head_timeout.min(limits.idle_timeout), "")
+                (Instant::now() + HANG_UP_CHECK, "")
             } else if head > 0 {
                 (at(head) + limits.head_timeout, "the head of a request took too long")
             } else {
@@ -323,54 +345,77 @@ impl Activity {
     }
 }
 
+/// Whether the client has closed its side.
+async fn hung_up(stream: &TcpStream) -> bool {
+    let ready = timeout(Duration::ZERO, stream.ready(Interest::READABLE)).await;
+    matches!(ready, Ok(Ok(ready)) if ready.is_read_closed())
+}
+
 /// A stream whose activity is watched.
 struct Watched {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     activity: Arc<Activity>,
 }
 
-impl AsyncRead for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        let bytes = &buffer.filled()[before..];
-        if !bytes.is_empty() {
-            self.activity.read(bytes);
+impl Watched {
+    /// Writes as soon as the system takes something.
+    fn write(&self, cx: &mut Context<'_>, write: impl Fn(&TcpStream) -> io::Result<usize>) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match write(&self.stream) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                result => {
+                    self.activity.wrote();
+                    return Poll::Ready(result);
+                }
+            }
         }
-        result
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        loop {
+            ready!(self.stream.poll_read_ready(cx))?;
+            match self.stream.try_read_buf(buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(_) => {
+                    let bytes = &buffer.filled()[before..];
+                    if !bytes.is_empty() {
+                        self.activity.read(bytes);
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
     }
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        if matches!(result, Poll::Ready(Ok(_))) {
-            self.activity.wrote();
-        }
-        result
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.write(cx, |stream| stream.try_write(bytes))
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        if matches!(result, Poll::Ready(Ok(_))) {
-            self.activity.wrote();
-        }
-        result
+        self.write(cx, |stream| stream.try_write_vectored(slices))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Nothing is held back.
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(SockRef::from(&*self.stream).shutdown(Shutdown::Write))
     }
 }

@@ -22,6 +22,9 @@ use crate::scorer_log::ScorerLog;
 /// `x-ms-run-fn-exec-ms`: how long `run` took.
 static RUN_FN_EXEC_MS: HeaderName = HeaderName::from_static("x-ms-run-fn-exec-ms");
 
+/// Headers that a scorer's response may have.
+const MAX_HEADERS: usize = 1000;
+
 /// Headers of a response that are the connection's or the server's to set.
 const NOT_THE_SCORERS: [HeaderName; 8] = [
     header::CONNECTION,
@@ -117,6 +120,10 @@ fn response(mode: InputMode, scored: Scored, took: Duration) -> Result<Response,
         tracing::error!(target: "azmlinfsrv", "run() answered with status {}, which is none of 200 to 999", scored.status);
         Error::Internal
     })?;
+    if scored.headers.len() > MAX_HEADERS {
+        tracing::error!(target: "azmlinfsrv", "run() set {} headers, more than the {MAX_HEADERS} that a response may have", scored.headers.len());
+        return Err(Error::Internal);
+    }
     let mut headers = HeaderMap::with_capacity(scored.headers.len() + 8);
     // A scorer that builds responses itself says this itself.
     let said = scored.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(RUN_FUNCTION_FAILED.as_str()));

@@ -25,6 +25,10 @@ use std::{env, fs};
 use clap::{Parser, Subcommand};
 use serde_json::{Map, Value};
 
+/// The allocator of the binary: so the plain server has the same one, and memory is that of the same one.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What went wrong, in words.
 type Result<T = ()> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 

@@ -15,7 +15,7 @@ use crate::{BODY, Result, example};
 /// Ticks of the CPU times in `/proc` per second, on Linux the same everywhere.
 const TICKS_PER_SECOND: f64 = 100.0;
 /// How long a server may take until it answers.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How often it is asked meanwhile.
 const POLL: Duration = Duration::from_micros(500);
 /// How long one answer may take.

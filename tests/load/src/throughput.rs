@@ -182,7 +182,7 @@ end
 }
 
 fn print(connections: u32, servers: &[(&str, Server); 3], rounds: &[Vec<Run>]) {
-    println!("\n{connections} connections");
+    println!("\n{connections} {}", if connections == 1 { "connection" } else { "connections" });
     println!(
         "| {:26} | {:>23} | {:>20} | {:>8} | {:>8} | {:>14} |",
         "server", "requests/s", "of plain axum", "p50 ms", "p99 ms", "CPU ms/request"

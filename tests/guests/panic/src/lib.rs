@@ -44,6 +44,9 @@ impl Scorer for Panic {
 
     fn init(deployment: &Deployment) -> Result<Self> {
         assert!(deployment.file("model/panic-in-init").is_err(), "the bundle has a file model/panic-in-init");
+        while deployment.file("model/spin-in-init").is_ok() {
+            std::hint::spin_loop();
+        }
         if let Ok(message) = deployment.file("model/fail-in-init") {
             return Err(Fault::failed(String::from_utf8_lossy(message)));
         }
@@ -58,7 +61,7 @@ impl Scorer for Panic {
             End::BadInput => Err(Fault::bad_input(secret)),
             End::UnsupportedInput => Err(Fault::unsupported_input(secret)),
             End::Overflow => Ok(Output { ended: overflow(1).to_string() }),
-            End::Trap => trap(),
+            End::Trap => trap(&secret),
         }
     }
 }
@@ -72,8 +75,10 @@ fn overflow(depth: u64) -> u64 {
     overflow(frame[0] + 1) + std::hint::black_box(frame)[15]
 }
 
+/// Uses what it is given, so that it is not joined with another function that does the same.
 #[inline(never)]
-fn trap() -> ! {
+fn trap(secret: &str) -> ! {
+    std::hint::black_box(secret);
     #[cfg(target_family = "wasm")]
     core::arch::wasm32::unreachable();
     #[cfg(not(target_family = "wasm"))]

@@ -76,6 +76,10 @@ fn explore(model: &Descriptor, path: &str) -> Result<Value> {
         "open_parent": outcome(model.open_at(here, "..", OpenFlags::DIRECTORY, DescriptorFlags::READ)),
         "open_outside": outcome(model.open_at(here, "../etc/passwd", OpenFlags::empty(), DescriptorFlags::READ)),
         "open_absolute": outcome(model.open_at(here, "/etc/passwd", OpenFlags::empty(), DescriptorFlags::READ)),
+        "truncate": match path {
+            "" => Value::Null,
+            path => outcome(model.open_at(here, path, OpenFlags::TRUNCATE, write)).into(),
+        },
         "create": outcome(model.open_at(here, "created-by-guest", OpenFlags::CREATE, write)),
         "create_outside": outcome(model.open_at(here, "../created-by-guest", OpenFlags::CREATE, write)),
         "create_directory": match model.create_directory_at("directory-by-guest") {

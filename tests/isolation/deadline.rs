@@ -1,0 +1,187 @@
+//! A scorer that never ends is stopped in time, on one core, while everybody else is served.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use scorebox_tests::wait::{SetOnFailure, eventually, median};
+use scorebox_tests::{Client, Request, Serve, Server};
+
+const DEADLINE: Duration = Duration::from_millis(200);
+const TICK: Duration = Duration::from_millis(5);
+const ALLOWANCE: Duration = Duration::from_millis(10);
+/// How long a health check may take at most.
+const HEALTH: Duration = Duration::from_millis(20);
+/// How long a request may take that needs no time, while others spin: that is a share, not what they leave.
+const SERVED: Duration = Duration::from_millis(150);
+
+/// Between an answer and the next question of those who ask all the time.
+const PAUSE: Duration = Duration::from_millis(3);
+
+const SPIN: &str = r#"{"spin": true}"#;
+const WELL: &str = r#"{"spin": false}"#;
+
+/// What is measured here is measured one after the other.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The server on one core, the clients wherever there is room.
+fn server_on_one_core() -> Server {
+    Serve::guest("spin").args("--timeout 200ms --max-running 64").under(["taskset", "-c", "0"]).start()
+}
+
+/// Asks again and again on one connection until told to stop, and returns how long each answer took.
+fn ask_until(server: &Server, stop: &AtomicBool, request: &Request, pause: Duration) -> Vec<Duration> {
+    let mut client = server.connect();
+    let mut times = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let start = Instant::now();
+        let response = client.send(request).expect("an answer");
+        times.push(start.elapsed());
+        assert_eq!(response.status, 200, "{response:?}");
+        std::thread::sleep(pause);
+    }
+    times
+}
+
+/// Has `spinners` requests spin at the same time, `rounds` times, and returns how long each took.
+fn spin(server: &Server, spinners: usize, rounds: usize) -> Vec<Duration> {
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..spinners)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut client = server.connect();
+                    let mut times = Vec::new();
+                    for _ in 0..rounds {
+                        let start = Instant::now();
+                        let response = client.send(&Request::json(SPIN)).expect("an answer");
+                        times.push(start.elapsed());
+                        response.assert_error(500, "Scoring timeout after 200 ms");
+                    }
+                    times
+                })
+            })
+            .collect();
+        clients.into_iter().flat_map(|client| client.join().expect("a client ends")).collect()
+    })
+}
+
+struct Measured {
+    stopped: Vec<Duration>,
+    health: Vec<Duration>,
+    served: Vec<Duration>,
+}
+
+impl Measured {
+    /// The figures, for whoever asks for them with `--nocapture`.
+    fn summary(&self) -> String {
+        let figures = |times: &[Duration]| {
+            let most = times.iter().max().copied().unwrap_or_default();
+            format!("{:?} (median of {}), {most:?} (longest)", median(times), times.len())
+        };
+        let Self { stopped, health, served } = self;
+        format!("stopped after {}; /livez {}; others {}", figures(stopped), figures(health), figures(served))
+    }
+}
+
+fn measure(spinners: usize, rounds: usize) -> Measured {
+    let server = server_on_one_core();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _failure = SetOnFailure(&stop);
+        let health = scope.spawn(|| ask_until(&server, &stop, &Request::get("/livez"), PAUSE));
+        let others = scope.spawn(|| ask_until(&server, &stop, &Request::json(WELL), PAUSE));
+        let stopped = spin(&server, spinners, rounds);
+        stop.store(true, Ordering::Relaxed);
+        Measured {
+            stopped,
+            health: health.join().expect("health is asked for"),
+            served: others.join().expect("others are served"),
+        }
+    })
+}
+
+#[track_caller]
+fn assert_in_time(measured: &Measured) {
+    let stopped = median(&measured.stopped);
+    assert!(measured.stopped.iter().all(|time| *time >= DEADLINE), "stopped too early: {:?}", measured.stopped);
+    assert!(stopped <= DEADLINE + TICK + ALLOWANCE, "stopped after {stopped:?}: {:?}", measured.stopped);
+    let health = measured.health.iter().max().expect("health was asked for");
+    assert!(*health < HEALTH, "/livez took {health:?}");
+    let served = measured.served.iter().max().expect("others were served");
+    assert!(*served < SERVED, "a request that needs no time took {served:?}");
+    // Both were asked for all the time.
+    assert!(
+        measured.health.len() > 100 && measured.served.len() > 20,
+        "{} {}",
+        measured.health.len(),
+        measured.served.len()
+    );
+}
+
+#[test]
+fn a_spinning_scorer_is_stopped_in_time_while_others_are_served() {
+    let _alone = alone();
+    let measured = measure(1, 20);
+    println!("one spinning at a time: {}", measured.summary());
+    assert_in_time(&measured);
+}
+
+#[test]
+fn several_spinning_scorers_are_each_stopped_in_time_while_others_are_served() {
+    let _alone = alone();
+    let measured = measure(5, 4);
+    println!("five spinning at a time: {}", measured.summary());
+    assert_in_time(&measured);
+}
+
+#[test]
+fn more_spinning_scorers_than_there_are_turns_before_the_deadline_are_each_stopped_in_time() {
+    let _alone = alone();
+    let server = server_on_one_core();
+    let stopped = spin(&server, 50, 2);
+    println!("50 spinning at the same time: stopped after {:?} (median)", median(&stopped));
+    // They begin one after the other, a turn each.
+    let median = median(&stopped);
+    assert!(median <= DEADLINE + 50 * TICK + ALLOWANCE, "stopped after {median:?}");
+    assert_eq!(server.score(WELL).status, 200);
+}
+
+/// Has a scorer spin, has its client go away, and checks that the scorer stops.
+#[track_caller]
+fn assert_stops_when(go_away: impl FnOnce(Client)) {
+    let _alone = alone();
+    let server = Serve::guest("spin").args("--timeout 60s").start();
+    assert_eq!(server.score(WELL).status, 200);
+    let mut client = server.connect();
+    client.write(&Request::json(SPIN).to_bytes()).expect("the server listens");
+    let begin = server.process().cpu_time();
+    eventually(Duration::from_secs(5), "the scorer spins", || {
+        server.process().cpu_time() >= begin + Duration::from_millis(200)
+    });
+    go_away(client);
+    eventually(Duration::from_secs(3), "the scorer stops", || {
+        // Spinning takes all of a core; a tick of the epoch now and then takes next to nothing.
+        let before = server.process().cpu_time();
+        std::thread::sleep(Duration::from_millis(300));
+        server.process().cpu_time() <= before + Duration::from_millis(30)
+    });
+    assert_eq!(server.score(WELL).status, 200);
+}
+
+#[test]
+fn a_scorer_stops_when_its_client_closes_the_connection() {
+    assert_stops_when(drop);
+}
+
+#[test]
+fn a_scorer_stops_when_its_client_resets_the_connection() {
+    assert_stops_when(|client| client.reset().unwrap());
+}
+
+#[test]
+fn a_scorer_stops_when_its_client_is_gone_that_had_begun_its_next_request() {
+    assert_stops_when(|mut client| client.write(b"GET /livez HTTP/1.1\r\n").unwrap());
+}
