@@ -4,7 +4,6 @@
 //! request is being answered is watched: it is closed when the head of a request does not come in time, and when nothing
 //! comes for long.
 
-use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
@@ -103,8 +102,9 @@ pub async fn serve(
             },
         }
     }
-    server.take_what_waits(&listener, &places).await;
-    drop(listener);
+    if let Err(error) = server.take_what_waits(listener, &places) {
+        tracing::warn!("connections that were waiting are cut: {error}");
+    }
     drain(&places, &limits).await
 }
 
@@ -135,16 +135,20 @@ struct Server {
 }
 
 impl Server {
-    /// Takes the connections that clients have made already: they have been told that they are connected.
-    async fn take_what_waits(&self, listener: &TcpListener, places: &Arc<Semaphore>) {
+    /// Takes the connections that clients have made already: they have been told that they are connected. The system is
+    /// asked itself, because tokio may not have heard of the last ones yet.
+    fn take_what_waits(&self, listener: TcpListener, places: &Arc<Semaphore>) -> io::Result<()> {
+        let listener = listener.into_std()?;
         while let Ok(place) = Arc::clone(places).try_acquire_owned() {
-            let accepted = poll_fn(|cx| match listener.poll_accept(cx) {
-                Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
-                Poll::Pending => Poll::Ready(None),
-            });
-            let Some(Ok((stream, client))) = accepted.await else { return };
-            self.spawn(stream, client, place);
+            let (stream, client) = match listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            };
+            stream.set_nonblocking(true)?;
+            self.spawn(TcpStream::from_std(stream)?, client, place);
         }
+        Ok(())
     }
 
     fn spawn(&self, stream: TcpStream, client: SocketAddr, place: OwnedSemaphorePermit) {
