@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use etcetera::BaseStrategy as _;
 use http::HeaderValue;
 use scorebox_sandbox::{Bundle, Cache, Sandbox, SandboxConfig};
 use scorebox_server::connection::{self, ConnectionLimits, Drained};
@@ -155,7 +156,7 @@ pub(crate) fn cache(args: &CacheArgs) -> Option<Cache> {
     if args.no_cache {
         return None;
     }
-    let folder = args.cache_dir.clone().or_else(|| dirs::cache_dir().map(|folder| folder.join("scorebox")));
+    let folder = args.cache_dir.clone().or_else(|| user_cache_folder().map(|folder| folder.join("scorebox")));
     let Some(folder) = folder else {
         tracing::warn!("there is no folder for the cache: give one with --cache-dir; every start compiles the scorer");
         return None;
@@ -207,6 +208,11 @@ async fn deploy_and_serve(checked: Checked, cache: Option<Cache>) -> Result<(), 
     };
     let app = deployed.map_err(|error| Failure::failed(format!("the deployment broke off: {error}")))??;
     listen_and_serve(&app, &addresses, connections, &mut signals).await
+}
+
+/// Where the user's programs keep what they can make again: `$XDG_CACHE_HOME`, else `~/.cache`.
+fn user_cache_folder() -> Option<PathBuf> {
+    Some(etcetera::choose_base_strategy().ok()?.cache_dir())
 }
 
 /// Reads, checks and seals the scorer.
