@@ -26,9 +26,10 @@ BUILD_GUEST := CARGO_TARGET_DIR=$(CURDIR)/target/guests/build $(RUST) $(BIN) bui
 
 # Projects built for WebAssembly, as a user's are. They are no members of the workspace.
 EXAMPLES := $(patsubst %/Cargo.toml,%,$(wildcard examples/*/Cargo.toml))
+GLUE := guest-sdk/python/glue
 GUESTS := $(patsubst %/Cargo.toml,%,$(wildcard tests/guests/*/Cargo.toml))
 GUEST_WORKSPACE := $(patsubst %/Cargo.toml,%,$(wildcard tests/guests/Cargo.toml))
-OUTSIDE := $(EXAMPLES) $(or $(GUEST_WORKSPACE),$(GUESTS))
+OUTSIDE := $(EXAMPLES) $(GLUE) $(or $(GUEST_WORKSPACE),$(GUESTS))
 
 EXAMPLE_MODULES := $(EXAMPLES:%=%/model.wasm)
 GUEST_MODULES := $(GUESTS:tests/guests/%=target/guests/%.wasm)
@@ -43,18 +44,18 @@ help: ## List the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
 .PHONY: run
-run: build examples/iris-rust/model.wasm ## Serve examples/iris-rust on port 5001 (another: PORT=8080)
-	@echo "Serving examples/iris-rust on port $(PORT). In another terminal:"
-	@echo
-	@echo "  curl -d '{\"data\": [[5.1,3.5,1.4,0.2]]}' -H 'content-type: application/json' localhost:$(PORT)/score"
-	@echo
-	@exec $(BIN) serve examples/iris-rust --port $(PORT)
+run: build python-runtime examples/iris-rust/model.wasm ## Serve examples/iris-python on port 5001 and iris-rust on 5002
+	@PORT=$(PORT) scripts/run-examples.sh $(BIN)
 
 .PHONY: test
-test: setup-test fmt-check lint doc build guests examples test-run ## Run all checks and all tests
+test: setup-test fmt-check lint doc build guests examples python-runtime test-run ## Run all checks and all tests
 
 .PHONY: build
 build: setup $(BIN) ## Build the binary, target/release/scorebox
+
+.PHONY: python-runtime
+python-runtime: setup-python build target/guests/glue.wasm ## Make the Python runtime, target/release/python-runtime
+	scripts/python-runtime.sh target/guests/glue.wasm target/release/scorebox-python-linker target/release/python-runtime
 
 .PHONY: examples
 examples: build $(EXAMPLE_MODULES) ## Build the examples, each into its model.wasm
@@ -63,7 +64,7 @@ examples: build $(EXAMPLE_MODULES) ## Build the examples, each into its model.wa
 guests: build $(GUEST_MODULES) ## Build the guests of the tests, into target/guests
 
 .PHONY: bench
-bench: setup-bench build guests examples ## Run the benchmarks
+bench: setup-bench build guests examples python-runtime ## Run the benchmarks
 	$(TEST_ENV) $(CARGO) bench $(LOCKED) --workspace --bench instance
 	$(TEST_ENV) target/release/scorebox-load
 
@@ -98,17 +99,17 @@ clean: ## Remove all that was built
 
 # --- parts of the above ----------------------------------------------------------------------------------------------
 
-.PHONY: setup setup-test setup-bench setup-audit
+.PHONY: setup setup-test setup-python setup-bench setup-audit
 setup:
 	@scripts/setup.sh build
-setup-test setup-bench setup-audit: setup-%:
+setup-test setup-python setup-bench setup-audit: setup-%:
 	@scripts/setup.sh $*
 
 # What the black-box tests and benchmarks find the binary and the guests by.
 TEST_ENV := SCOREBOX_BIN=$(CURDIR)/$(BIN) SCOREBOX_GUESTS=$(CURDIR)/target/guests
 
 .PHONY: test-run
-test-run: build guests examples
+test-run: build guests examples python-runtime
 	@$(TEST_ENV) scripts/test.sh $(LOCKED) --workspace --release
 
 # $(call each-outside,COMMAND): runs it for each project outside the workspace, its directory in $$dir.
@@ -126,6 +127,10 @@ FORCE:
 .SECONDEXPANSION:
 examples/%/model.wasm: $(BIN) $(SDK_SOURCES) $$(call sources,examples/$$*)
 	$(BUILD_GUEST) examples/$* -o $@
+
+target/guests/glue.wasm: $(BIN) $(call sources,$(GLUE) wit)
+	@mkdir -p $(@D)
+	$(BUILD_GUEST) $(GLUE) --core-module -o $@
 
 target/guests/%.wasm: $(BIN) $(SDK_SOURCES) $$(call sources,tests/guests/$$* tests/guests/Cargo.toml)
 	@mkdir -p $(@D)

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs what is missing on this machine, and only that:
 #
-#     scripts/setup.sh [build|test|bench|audit]...
+#     scripts/setup.sh [build|python|test|bench|audit]...
 #
 #   build   (always) make, a C compiler, Rust, a toolchain that builds for wasm32-unknown-unknown
 #   test    rustfmt and clippy
+#   python  python3 and pip, which make the Python runtime
 #   bench   wrk
 #   audit   git, and cargo-deny into target/tools
 #
@@ -203,6 +204,15 @@ need_wasm() {
         "Or use rustup: rustup target add wasm32-unknown-unknown"
 }
 
+# --- python --------------------------------------------------------------------------------------------------------
+
+# A Python that can make virtual environments, pip in them: the tests train models in one.
+need_python() {
+    if python3 -c 'import ensurepip, pip, venv, zlib' >/dev/null 2>&1; then return; fi
+    install 'python3 with pip and venv' python3 python3-pip python3-venv
+    python3 -c 'import ensurepip, pip, venv, zlib' || die "python3 is installed, but has no pip or no venv"
+}
+
 # --- audit ---------------------------------------------------------------------------------------------------------
 
 need_cargo_deny() {
@@ -218,9 +228,9 @@ need_cargo_deny() {
 with_lints=no
 for group in "$@"; do
     case $group in
-        build | bench | audit) ;;
+        build | python | bench | audit) ;;
         test) with_lints=yes ;;
-        *) die "no such group: $group" "usage: scripts/setup.sh [build|test|bench|audit]..." ;;
+        *) die "no such group: $group" "usage: scripts/setup.sh [build|python|test|bench|audit]..." ;;
     esac
 done
 
@@ -229,6 +239,7 @@ need_rust
 need_wasm
 for group in "$@"; do
     case $group in
+        python) need_python ;;
         bench)
             need wrk wrk wrk
             install_missing

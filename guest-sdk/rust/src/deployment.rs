@@ -17,6 +17,7 @@ impl Deployment {
     /// let deployment = Deployment {
     ///     name: "iris".into(),
     ///     version: "1".into(),
+    ///     environment: vec![],
     ///     files: vec![File { path: "labels.txt".into(), contents: b"setosa".to_vec() }],
     /// };
     /// assert_eq!(deployment.file("labels.txt"), Ok(&b"setosa"[..]));
@@ -63,7 +64,12 @@ mod tests {
 
     fn deployment(files: &[(&str, &str)]) -> Deployment {
         let file = |&(path, contents): &(&str, &str)| File { path: path.into(), contents: contents.into() };
-        Deployment { name: "test".into(), version: "1".into(), files: files.iter().map(file).collect() }
+        Deployment {
+            name: "test".into(),
+            version: "1".into(),
+            environment: vec![],
+            files: files.iter().map(file).collect(),
+        }
     }
 
     #[test]

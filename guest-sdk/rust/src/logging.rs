@@ -18,13 +18,18 @@ pub use crate::bindings::scorebox::scoring::log::{Level, Stream};
 /// logging::write(Stream::Stdout, Level::Info, "loaded 3 trees");
 /// ```
 pub fn write(stream: Stream, level: Level, text: &str) {
+    write_as("", stream, level, text);
+}
+
+/// Writes one record of the logger of this name.
+fn write_as(logger: &str, stream: Stream, level: Level, text: &str) {
     #[cfg(target_family = "wasm")]
-    crate::bindings::scorebox::scoring::log::write(stream, level, text);
+    crate::bindings::scorebox::scoring::log::write(stream, level, logger, text);
     #[cfg(not(target_family = "wasm"))]
     {
         use std::io::Write;
         // A closed standard error is no reason to stop scoring.
-        let _ = writeln!(std::io::stderr(), "{stream:?} {level:?} {text}");
+        let _ = writeln!(std::io::stderr(), "{stream:?} {level:?} {logger} {text}");
     }
 }
 
@@ -40,7 +45,7 @@ pub(crate) fn install() {
 
 #[cfg(feature = "log")]
 mod log_crate {
-    use super::{Level, Stream, write};
+    use super::{Level, Stream, write_as};
 
     struct Host;
 
@@ -64,8 +69,8 @@ mod log_crate {
                 log::Level::Debug | log::Level::Trace => Level::Debug,
             };
             match record.args().as_str() {
-                Some(text) => write(Stream::Logger, level, text),
-                None => write(Stream::Logger, level, &record.args().to_string()),
+                Some(text) => write_as(record.target(), Stream::Logger, level, text),
+                None => write_as(record.target(), Stream::Logger, level, &record.args().to_string()),
             }
         }
 
@@ -81,7 +86,7 @@ mod tracing_crate {
     use tracing_core::span::{Attributes, Current, Id, Record};
     use tracing_core::{Dispatch, Event, LevelFilter, Metadata, Subscriber, dispatcher};
 
-    use super::{Level, Stream, write};
+    use super::{Level, Stream, write_as};
 
     struct Host;
 
@@ -108,7 +113,7 @@ mod tracing_crate {
             };
             let mut text = Text::default();
             event.record(&mut text);
-            write(Stream::Logger, level, &text.finish());
+            write_as(event.metadata().target(), Stream::Logger, level, &text.finish());
         }
 
         // Spans are not enabled, so nothing below is called but by those who ignore that.

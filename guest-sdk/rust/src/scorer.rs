@@ -89,7 +89,9 @@ impl<T: Scorer> RawScorer for T {
     }
 
     fn run(&self, request: Request) -> Result<Response> {
-        Response::json(&<T as Scorer>::run(self, request.json()?)?)
+        let response = Response::json(&<T as Scorer>::run(self, request.json()?)?)?;
+        // The contract says of a result that scoring did not fail; a response that a scorer makes says what it likes.
+        Ok(response.with_header("x-ms-run-function-failed", "False"))
     }
 
     fn schema(&self) -> Signature {

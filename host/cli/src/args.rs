@@ -13,9 +13,9 @@ use scorebox_sandbox::Limits;
 use scorebox_server::logging::LogFormat;
 use tracing::level_filters::LevelFilter;
 
-use crate::build::{self, Project, Target};
-use crate::console;
+use crate::build::BuildArgs;
 use crate::failure::Failure;
+use crate::scorer::Variable;
 
 /// Scores requests, each in a WebAssembly instance of its own.
 #[derive(Debug, Parser)]
@@ -36,7 +36,7 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Score one request, without a server. The answer goes to standard output.
     Run(RunArgs),
-    /// Build a Rust project into a component.
+    /// Build a Rust project into a component, or a Python app into an archive with the packages that it needs.
     Build(BuildArgs),
 }
 
@@ -89,18 +89,31 @@ pub(crate) struct CacheArgs {
     #[arg(long, value_name = "DIR", env = "SCOREBOX_CACHE_DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
     /// Size of the cache: what has not been used for the longest time is removed.
-    #[arg(long, value_name = "SIZE", default_value = "4GiB")]
+    #[arg(long, value_name = "SIZE", default_value = "16GiB")]
     pub(crate) cache_size: ByteSize,
     /// Do without the cache.
     #[arg(long)]
     pub(crate) no_cache: bool,
 }
 
+/// What scripts in Python are given.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Scripts in Python")]
+pub(crate) struct PythonArgs {
+    /// Environment variable for the scorer; may be given several times. It sees nothing of the server's own environment.
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = Variable::from_str)]
+    pub(crate) env: Vec<Variable>,
+    /// Folder of the Python runtime; by default `python-runtime` beside the program, or in ../lib/scorebox.
+    #[arg(long, value_name = "DIR", env = "SCOREBOX_PYTHON_RUNTIME")]
+    pub(crate) python_runtime: Option<PathBuf>,
+}
+
 /// `scorebox serve`
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeArgs {
-    /// The scorer: a component, or a folder with `model.wasm` and perhaps a model directory `model`.
-    #[arg(value_name = "MODULE|DIR")]
+    /// The scorer: a component, a script `score.py`, an archive that `scorebox build` made, or a folder with `model.wasm`
+    /// or `score.py`.
+    #[arg(value_name = "SCORER")]
     pub(crate) scorer: Option<PathBuf>,
     /// Another way to name the scorer.
     #[arg(long = "entry_script", alias = "entry-script", value_name = "PATH", conflicts_with = "scorer")]
@@ -120,6 +133,8 @@ pub(crate) struct ServeArgs {
     /// Port of a second listener for health checks, opened when SEPERATE_HEALTH_ENDPOINT is `true`.
     #[arg(long = "health_port", alias = "health-port", default_value_t = 5000, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) health_port: u16,
+    #[command(flatten)]
+    pub(crate) python: PythonArgs,
     /// Accepted for Azure ML's inference server, whose workers are processes. Here --threads says how many scorers compute at once.
     #[arg(long = "worker_count", alias = "worker-count", value_name = "N")]
     pub(crate) worker_count: Option<NonZeroUsize>,
@@ -154,8 +169,8 @@ pub(crate) struct ServeArgs {
     /// Length of a turn, and how far a deadline can be exceeded.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5ms", help_heading = "Capacity")]
     pub(crate) tick: Duration,
-    /// Native stack of a scorer.
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", help_heading = "Capacity")]
+    /// Native stack of a scorer. Python recurses deeply; what is not used takes no memory.
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", help_heading = "Capacity")]
     pub(crate) stack: ByteSize,
     /// Memory of each instance that is restored in place when it is destroyed. Fastest where it covers all that a scorer
     /// has; it is taken for each instance that has run at the same time.
@@ -201,21 +216,27 @@ pub(crate) struct ServeArgs {
 /// `scorebox check`
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
-    /// The scorer: a component, or a folder with `model.wasm` and perhaps a model directory `model`.
-    #[arg(value_name = "MODULE|DIR")]
+    /// The scorer: a component, a script `score.py`, an archive that `scorebox build` made, or a folder with `model.wasm`
+    /// or `score.py`.
+    #[arg(value_name = "SCORER")]
     pub(crate) scorer: PathBuf,
     /// The model directory.
     #[arg(long = "model_dir", alias = "model-dir", value_name = "DIR")]
     pub(crate) model_dir: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) python: PythonArgs,
+    #[command(flatten)]
     pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
 }
 
 /// `scorebox run`
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
-    /// The scorer: a component, or a folder with `model.wasm` and perhaps a model directory `model`.
-    #[arg(value_name = "MODULE|DIR")]
+    /// The scorer: a component, a script `score.py`, an archive that `scorebox build` made, or a folder with `model.wasm`
+    /// or `score.py`.
+    #[arg(value_name = "SCORER")]
     pub(crate) scorer: PathBuf,
     /// Body of the request: a file, or `-` for standard input.
     #[arg(long, value_name = "FILE|-")]
@@ -226,6 +247,8 @@ pub(crate) struct RunArgs {
     /// The model directory.
     #[arg(long = "model_dir", alias = "model-dir", value_name = "DIR")]
     pub(crate) model_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) python: PythonArgs,
     /// Time for run().
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "300s", help_heading = "Limits on the scorer")]
     pub(crate) timeout: Duration,
@@ -233,37 +256,6 @@ pub(crate) struct RunArgs {
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
-}
-
-/// `scorebox build`
-#[derive(Debug, clap::Args)]
-pub(crate) struct BuildArgs {
-    /// The Rust project: a folder with a Cargo.toml.
-    #[arg(value_name = "DIR")]
-    project: PathBuf,
-    /// The component to write.
-    #[arg(short, long, value_name = "FILE", default_value = "model.wasm")]
-    output: PathBuf,
-    /// What to compile for: wasm32-unknown-unknown or wasm32-wasip2.
-    #[arg(long, value_name = "TARGET", value_parser = Target::from_str, default_value_t = Target::Unknown)]
-    target: Target,
-    /// Stack of the scorer. Each fresh instance starts with it in its memory: less is faster.
-    #[arg(long, value_name = "SIZE", default_value = "128KiB")]
-    stack: ByteSize,
-}
-
-/// Builds a project.
-pub(crate) fn build(args: &BuildArgs) -> Result<(), Failure> {
-    let project = Project { folder: args.project.clone(), target: args.target, stack: args.stack.as_u64() };
-    let report = build::build(&project, &args.output).map_err(Failure::failed)?;
-    console::result(format_args!(
-        "{}: {} bytes, for {}, built with {}",
-        report.output.display(),
-        report.bytes,
-        report.target,
-        report.toolchain
-    ));
-    Ok(())
 }
 
 /// Reads `300s`, `5ms`, `1h 30m`.

@@ -4,11 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use scorebox_sandbox::{Bundle, InputMode, Limits, Sandbox, SandboxConfig, SealedModule};
+use scorebox_sandbox::{Bundle, Code, InputMode, Limits, Sandbox, SandboxConfig, SealedModule};
 
 use crate::args::CheckArgs;
 use crate::console::{self, Progress, StderrLog};
 use crate::failure::Failure;
+use crate::scorer::{self, Places};
+use crate::serve;
+
+/// Asks the runner of scripts to say what it thinks of them.
+const ADVICE: &str = "SCOREBOX_CHECK";
 
 /// Deploys a scorer without serving it, and says what it found.
 pub(crate) fn check(args: &CheckArgs) -> Result<(), Failure> {
@@ -16,9 +21,11 @@ pub(crate) fn check(args: &CheckArgs) -> Result<(), Failure> {
     let limits = args.limits.limits(Duration::from_mins(5))?;
     let cannot =
         |error: &dyn std::fmt::Display| Failure::failed(format!("{} cannot be served: {error}", args.scorer.display()));
-    let bundle =
-        Bundle::read(&args.scorer, args.model_dir.as_deref(), limits.memory).map_err(|error| cannot(&error))?;
-    let sandbox = Sandbox::new(&SandboxConfig::default(), None).map_err(Failure::failed)?;
+    let places =
+        Places { scorer: &args.scorer, model_dir: args.model_dir.as_deref(), app_root: None, source_dir: None };
+    let bundle = scorer::read(&places, &args.python, vec![(ADVICE.to_owned(), "1".to_owned())], limits.memory)
+        .map_err(|error| cannot(&error))?;
+    let sandbox = Sandbox::new(&SandboxConfig::default(), serve::cache(&args.cache)).map_err(Failure::failed)?;
     let progress = Progress::new();
     let module = sandbox
         .seal("check", "1", &bundle, &limits, Arc::new(StderrLog), &|stage| progress.stage(stage))
@@ -30,8 +37,11 @@ pub(crate) fn check(args: &CheckArgs) -> Result<(), Failure> {
 
 fn report(bundle: &Bundle, limits: &Limits, module: &SealedModule) {
     let files: u64 = bundle.files.iter().map(|file| file.contents.len() as u64).sum();
-    console::result(format_args!("component   {}", size(bundle.component.len() as u64)));
-    console::result(format_args!("model files {} in {} files", size(files), bundle.files.len()));
+    match &bundle.code {
+        Code::Component(component) => console::result(format_args!("component   {}", size(component.len() as u64))),
+        Code::Runtime(runtime) => console::result(format_args!("runtime     {}", runtime.folder().display())),
+    }
+    console::result(format_args!("files       {} in {} files", size(files), bundle.files.len()));
     list("imports", &module.interface.imports);
     list("exports", &module.interface.exports);
     console::result(format_args!("snapshot    {} after init()", size(module.snapshot_bytes)));

@@ -46,6 +46,7 @@ impl Progress {
     pub(crate) fn stage(&self, stage: Stage) {
         self.bar.set_message(match stage {
             Stage::Loading => "looking into the cache",
+            Stage::CompilingRuntime => "compiling the Python runtime, once for this machine: about a minute",
             Stage::Compiling => "compiling",
             Stage::Initialising => "running init()",
             Stage::Sealing => "compiling the snapshot",
@@ -64,7 +65,7 @@ impl Drop for Progress {
 pub(crate) struct StderrLog;
 
 impl LogSink for StderrLog {
-    fn write(&self, stream: LogStream, level: LogLevel, text: &str) {
+    fn write(&self, stream: LogStream, level: LogLevel, _logger: &str, text: &str) {
         let who = match stream {
             LogStream::Logger => match level {
                 LogLevel::Debug => "debug",

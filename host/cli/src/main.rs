@@ -7,7 +7,9 @@ mod check;
 mod config;
 mod console;
 mod failure;
+mod python;
 mod run;
+mod scorer;
 mod serve;
 
 use std::process::ExitCode;
@@ -25,7 +27,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::serve(&args),
         Command::Check(args) => check::check(&args),
         Command::Run(args) => run::run(&args),
-        Command::Build(args) => args::build(&args),
+        Command::Build(args) => build::build(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

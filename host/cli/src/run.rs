@@ -5,12 +5,15 @@ use std::io::{self, Read as _, Write as _};
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, header};
-use scorebox_sandbox::{Bundle, Deployment, Fault, InputMode, Outcome, Request, Response, Sandbox, SandboxConfig};
+use scorebox_sandbox::{
+    Deployment, Fault, InputMode, Outcome, Piece, Request, Response, Run, Sandbox, SandboxConfig, Streamed,
+};
 use scorebox_server::input;
 
 use crate::args::RunArgs;
 use crate::console::{Progress, StderrLog};
 use crate::failure::Failure;
+use crate::scorer::{self, Places};
 use crate::serve;
 
 /// Id of the only request.
@@ -20,7 +23,9 @@ const REQUEST_ID: &str = "00000000-0000-0000-0000-000000000000";
 pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     let limits = args.limits.limits(args.timeout)?;
     let data = read_data(args)?;
-    let bundle = Bundle::read(&args.scorer, args.model_dir.as_deref(), limits.memory).map_err(Failure::failed)?;
+    let places =
+        Places { scorer: &args.scorer, model_dir: args.model_dir.as_deref(), app_root: None, source_dir: None };
+    let bundle = scorer::read(&places, &args.python, Vec::new(), limits.memory).map_err(Failure::failed)?;
     let sandbox = Sandbox::new(&SandboxConfig::default(), serve::cache(&args.cache)).map_err(Failure::failed)?;
     let progress = Progress::new();
     let module = sandbox
@@ -39,10 +44,13 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
         Outcome::Fault(Fault::UnsupportedInput(message)) => {
             Err(Failure::failed(format!("unsupported input (415): {message}")))
         }
-        Outcome::Fault(Fault::Failed(exception)) => Err(Failure::failed(format!(
-            "run() failed: {}: {}\n{}",
-            exception.kind, exception.message, exception.traceback
-        ))),
+        Outcome::Stream(streamed) => write(&runtime.block_on(collect(streamed))?),
+        Outcome::Fault(Fault::Failed(exception) | Fault::TimedOut(exception) | Fault::Unencodable(exception)) => {
+            Err(Failure::failed(format!(
+                "run() failed: {}: {}\n{}",
+                exception.kind, exception.message, exception.traceback
+            )))
+        }
         Outcome::Trap(trap) => Err(Failure::failed(format!("run() was stopped: {}\n{}", trap.reason, trap.backtrace))),
         Outcome::OutOfMemory { limit } => {
             Err(Failure::failed(format!("run() needed more memory than the limit of {limit} bytes; raise --memory")))
@@ -85,6 +93,20 @@ fn request(args: &RunArgs, data: Vec<u8>, mode: InputMode) -> Result<Request, Fa
         client_address: "127.0.0.1".to_owned(),
         body: body.into(),
     })
+}
+
+/// Waits for the whole of a body that is sent while it is made.
+async fn collect(mut streamed: Streamed) -> Result<Response, Failure> {
+    let mut body = Vec::new();
+    loop {
+        match std::future::poll_fn(|cx| streamed.poll_next(cx)).await {
+            Piece::Body(piece) => body.extend(piece),
+            Piece::End(Run { outcome: Outcome::Response(_), .. }) => {
+                return Ok(Response { status: streamed.status, headers: streamed.headers, body });
+            }
+            Piece::End(run) => return Err(Failure::failed(format!("run() broke off: {:?}", run.outcome))),
+        }
+    }
 }
 
 /// Writes the body to standard output. An answer with an error's status is a failure.

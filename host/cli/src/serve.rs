@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use etcetera::BaseStrategy as _;
 use http::HeaderValue;
-use scorebox_sandbox::{Bundle, Cache, Sandbox, SandboxConfig};
+use scorebox_sandbox::{Cache, Sandbox, SandboxConfig};
 use scorebox_server::connection::{self, ConnectionLimits, Drained};
 use scorebox_server::cors::Cors;
 use scorebox_server::{App, BodyLimits, CONTRACT_VERSION, DEFAULT_ENDPOINT, Endpoint, Plan, Settings, logging};
@@ -16,10 +17,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::args::{CacheArgs, ServeArgs};
+use crate::args::{CacheArgs, PythonArgs, ServeArgs};
 use crate::config::Config;
 use crate::console::Progress;
 use crate::failure::Failure;
+use crate::scorer::{self, Places};
 
 /// Time for `run` when nobody says: what Azure ML's inference server gives a worker by default.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
@@ -28,6 +30,9 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
 struct Checked {
     scorer: PathBuf,
     model_dir: Option<PathBuf>,
+    app_root: Option<PathBuf>,
+    source_dir: Option<String>,
+    environment: Vec<(String, String)>,
     plan: Plan,
     settings: Settings,
     connections: ConnectionLimits,
@@ -48,7 +53,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("cannot start the server's threads: {error}")))?;
-    let result = runtime.block_on(deploy_and_serve(checked, cache));
+    let result = runtime.block_on(deploy_and_serve(checked, args.python.clone(), cache));
     // A deployment that was given up may still be compiling.
     runtime.shutdown_background();
     result
@@ -62,16 +67,15 @@ fn check(args: &ServeArgs, config: &Config) -> Result<Checked, Failure> {
         .or_else(|| args.entry_script.clone())
         .or_else(|| config.text("AZUREML_ENTRY_SCRIPT").map(PathBuf::from))
         .ok_or_else(|| Failure::start("nothing to serve: give a component or a folder, `scorebox serve MODULE|DIR`"))?;
-    refuse_python(&scorer)?;
-    let timeout = match (args.timeout, config.integer("SCORING_TIMEOUT_MS")?) {
-        (Some(timeout), _) => timeout,
+    let scoring_timeout = match config.integer("SCORING_TIMEOUT_MS")? {
+        None => None,
         // Zero is no limit, as far as there can be one.
-        (None, Some(0)) => Duration::from_hours(365 * 24),
-        (None, Some(millis)) => Duration::from_millis(u64::try_from(millis).map_err(|_| {
+        Some(0) => Some(Duration::from_hours(365 * 24)),
+        Some(millis) => Some(Duration::from_millis(u64::try_from(millis).map_err(|_| {
             Failure::start(format!("SCORING_TIMEOUT_MS is {millis}; give milliseconds, or 0 for no limit"))
-        })?),
-        (None, None) => DEFAULT_TIMEOUT,
+        })?)),
     };
+    let timeout = args.timeout.or(scoring_timeout).unwrap_or(DEFAULT_TIMEOUT);
     let origins = args.access_control_allow_origins.clone().or_else(|| config.text("AML_CORS_ORIGINS"));
     let defaults = Settings::default();
     let settings = Settings {
@@ -81,16 +85,21 @@ fn check(args: &ServeArgs, config: &Config) -> Result<Checked, Failure> {
         server_version: server_version(config)?,
         cors: Cors::parse(origins.as_deref().unwrap_or_default()).map_err(Failure::start)?,
         body: BodyLimits { max: args.max_body.as_u64(), total: args.max_bodies.as_u64(), timeout: args.body_timeout },
+        scoring_timeout: scoring_timeout.unwrap_or(defaults.scoring_timeout),
         request_log: !args.no_request_log,
     };
     let mut addresses = vec![SocketAddr::new(args.address, args.port)];
-    if config.flag("SEPERATE_HEALTH_ENDPOINT", false) && args.health_port != args.port {
+    let health_listener = config.flag("SEPERATE_HEALTH_ENDPOINT", false) && args.health_port != args.port;
+    if health_listener {
         addresses.push(SocketAddr::new(args.address, args.health_port));
     }
     let sandbox = SandboxConfig::default();
     Ok(Checked {
         scorer,
         model_dir: args.model_dir.clone().or_else(|| config.text("AZUREML_MODEL_DIR").map(PathBuf::from)),
+        app_root: config.text("AML_APP_ROOT").map(PathBuf::from),
+        source_dir: config.text("AZUREML_SOURCE_DIRECTORY"),
+        environment: environment(args, health_listener, &settings),
         plan: Plan {
             name: args.name.clone(),
             version: args.deployment_version.clone(),
@@ -132,14 +141,20 @@ fn server_version(config: &Config) -> Result<Option<HeaderValue>, Failure> {
         .transpose()
 }
 
-fn refuse_python(scorer: &Path) -> Result<(), Failure> {
-    if scorer.extension().is_some_and(|ending| ending == "py") {
-        return Err(Failure::start(format!(
-            "{} is a Python script, which this version cannot serve: give a component, or a folder with model.wasm",
-            scorer.display()
-        )));
+/// The environment that the contract gives a script, apart from what says where its files are.
+fn environment(args: &ServeArgs, health_listener: bool, settings: &Settings) -> Vec<(String, String)> {
+    let health_port = if health_listener { args.health_port } else { args.port };
+    let mut environment = vec![
+        ("AML_APP_INSIGHTS_ENABLED", "false".to_owned()),
+        ("HEALTH_PORT", health_port.to_string()),
+        ("SERVER_PORT", args.port.to_string()),
+        ("TRANSPORT_PROTOCOL", "grpc".to_owned()),
+        ("WORKER_COUNT", args.worker_count.map_or(1, NonZeroUsize::get).to_string()),
+    ];
+    if let Some(version) = settings.server_version.as_ref().and_then(|version| version.to_str().ok()) {
+        environment.push(("HTTP_X_MS_SERVER_VERSION", version.to_owned()));
     }
-    Ok(())
+    environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn say_what_has_no_effect(args: &ServeArgs) {
@@ -195,12 +210,12 @@ impl Signals {
 }
 
 /// Deploys, then serves, until a signal comes.
-async fn deploy_and_serve(checked: Checked, cache: Option<Cache>) -> Result<(), Failure> {
+async fn deploy_and_serve(checked: Checked, python: PythonArgs, cache: Option<Cache>) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let connections = checked.connections;
     let addresses = checked.addresses.clone();
     let deployed = tokio::select! {
-        deployed = tokio::task::spawn_blocking(move || deploy(checked, cache)) => deployed,
+        deployed = tokio::task::spawn_blocking(move || deploy(checked, &python, cache)) => deployed,
         signal = signals.end() => {
             tracing::info!("{signal} before the scorer was deployed");
             return Ok(());
@@ -216,10 +231,16 @@ fn user_cache_folder() -> Option<PathBuf> {
 }
 
 /// Reads, checks and seals the scorer.
-fn deploy(checked: Checked, cache: Option<Cache>) -> Result<Arc<App>, Failure> {
-    let Checked { scorer, model_dir, plan, settings, sandbox, .. } = checked;
+fn deploy(checked: Checked, python: &PythonArgs, cache: Option<Cache>) -> Result<Arc<App>, Failure> {
+    let Checked { scorer, model_dir, app_root, source_dir, environment, plan, settings, sandbox, .. } = checked;
     let start = Instant::now();
-    let bundle = Bundle::read(&scorer, model_dir.as_deref(), plan.limits.memory).map_err(Failure::start)?;
+    let places = Places {
+        scorer: &scorer,
+        model_dir: model_dir.as_deref(),
+        app_root: app_root.as_deref(),
+        source_dir: source_dir.as_deref(),
+    };
+    let bundle = scorer::read(&places, python, environment, plan.limits.memory).map_err(Failure::start)?;
     let sandbox = Arc::new(Sandbox::new(&sandbox, cache).map_err(Failure::start)?);
     let progress = Progress::new();
     let endpoint = Endpoint::deploy(&sandbox, &settings, &bundle, plan, &|stage| progress.stage(stage))

@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::runtime::Runtime;
+
 /// File name of the component in a bundle's folder.
 pub const MODULE_FILE: &str = "model.wasm";
 /// Name of the model directory in a bundle's folder, and first part of its files' paths.
@@ -68,21 +70,33 @@ pub enum BundleError {
     },
 }
 
-/// A file of the model directory.
+/// A file of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BundleFile {
-    /// `model/`, then the path relative to the model directory, with `/` between its parts.
+    /// Which folder it is of (`model/` for the model directory), then the path relative to that folder, with `/` between
+    /// its parts.
     pub path: String,
     /// The whole content.
     pub contents: Vec<u8>,
 }
 
-/// A component and the files that it is deployed with.
+/// What is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Code {
+    /// A component: its bytes.
+    Component(Vec<u8>),
+    /// A runtime, which runs what is among the files.
+    Runtime(Runtime),
+}
+
+/// Code, and what it is deployed with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
-    /// The bytes of the component.
-    pub component: Vec<u8>,
-    /// The files of the model directory in order of their paths.
+    /// What is run.
+    pub code: Code,
+    /// Environment variables, in order of their names.
+    pub environment: Vec<(String, String)>,
+    /// The files in order of their paths.
     pub files: Vec<BundleFile>,
     /// The model directory itself, which components that read files themselves are given.
     pub model_dir: Option<Arc<Path>>,
@@ -104,16 +118,17 @@ impl Bundle {
         } else {
             (path.to_owned(), None)
         };
-        let component = fs::read(&module).map_err(on(&module))?;
+        let code = Code::Component(fs::read(&module).map_err(on(&module))?);
+        let environment = Vec::new();
         let Some(model_dir) = model_dir.map(Path::to_owned).or(own_model_dir) else {
-            return Ok(Self { component, files: Vec::new(), model_dir: None });
+            return Ok(Self { code, environment, files: Vec::new(), model_dir: None });
         };
         let root = fs::canonicalize(&model_dir).map_err(on(&model_dir))?;
         let mut reader = Reader { root: &root, files: Vec::new(), left: limit, limit };
         reader.folder(&root, MODEL_DIR, 0)?;
         let mut files = reader.files;
         files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        Ok(Self { component, files, model_dir: Some(root.into()) })
+        Ok(Self { code, environment, files, model_dir: Some(root.into()) })
     }
 }
 
@@ -187,7 +202,7 @@ mod tests {
     fn a_folder_gives_its_component_and_its_model_directory() {
         let folder = bundle();
         let read = Bundle::read(folder.path(), None, 100).unwrap();
-        assert_eq!(read.component, b"component");
+        assert_eq!(read.code, Code::Component(b"component".to_vec()));
         let paths: Vec<_> = read.files.iter().map(|file| file.path.as_str()).collect();
         assert_eq!(paths, ["model/a.json", "model/b/x.json"]);
     }

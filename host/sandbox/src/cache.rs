@@ -1,20 +1,24 @@
-//! The cache of sealed modules on disk.
+//! The cache of compiled code on disk.
 //!
 //! An entry is native code, and whoever can write it can run code in the host. So each entry carries a MAC (BLAKE3,
 //! keyed with a key file that only the host's user can read) over the name it was stored under and its content. An entry
 //! that is damaged, that belongs under another name, or that somebody else made is removed and built anew; it is never
 //! given to the engine.
+//!
+//! The engine maps an entry's file into memory, so that all who use it share its pages. Therefore the compiled code stands
+//! at the beginning of the file, followed by the header and its length, and the MAC is part of the file's name. The folder
+//! and its files can be written by the host's user alone, before the MAC is checked as well as after it.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// First bytes of an entry. The number is the version of the format.
-const MAGIC: &[u8; 8] = b"SCOREBX1";
-/// Length of the MAC in bytes.
-const MAC: usize = blake3::OUT_LEN;
+/// What a MAC is made over first. The number is the version of the format.
+const FORMAT: &[u8; 8] = b"SCOREBX2";
+/// Bytes of a file that are left out where they are all zero.
+const BLOCK: usize = 64 * 1024;
 /// File name of the key.
 const KEY_FILE: &str = "key";
 /// Ending of the file names of entries.
@@ -54,7 +58,16 @@ pub enum CacheError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EntryName(pub(crate) blake3::Hash);
 
-/// A folder of sealed modules.
+/// An entry that can be trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// What was stored with the content.
+    pub(crate) header: Vec<u8>,
+    /// The file that begins with the content.
+    pub(crate) path: PathBuf,
+}
+
+/// A folder of compiled code.
 #[derive(Debug)]
 pub struct Cache {
     folder: PathBuf,
@@ -79,70 +92,81 @@ impl Cache {
         &self.folder
     }
 
-    /// Reads an entry. `None` when there is none that can be trusted; one that cannot is removed.
-    pub(crate) fn get(&self, name: EntryName) -> Option<Vec<u8>> {
-        let path = self.path(name);
-        let mut entry = Vec::new();
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+    /// Finds an entry. `None` when there is none that can be trusted; those that cannot are removed.
+    pub(crate) fn get(&self, name: EntryName) -> Option<Entry> {
+        let prefix = format!("{}.", name.0.to_hex());
+        let named = |path: &Path| {
+            path.extension().is_some_and(|ending| ending == ENTRY)
+                && path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&prefix))
+        };
+        self.files().map(|(path, _)| path).filter(|path| named(path)).find_map(|path| self.open_entry(name, path))
+    }
+
+    fn open_entry(&self, name: EntryName, path: PathBuf) -> Option<Entry> {
+        let entry = match self.mac(name, &path) {
+            Ok(mac) if path == self.path(name, mac) => read_header(&path),
+            Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "it is damaged or not ours")),
+            Err(error) => Err(error),
+        };
+        match entry {
+            Ok(header) => {
+                // The time of the last use decides what is removed first. Not to have it is no reason to fail.
+                let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+                Some(Entry { header, path })
+            }
+            // Another host has just replaced or removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                tracing::warn!("cannot read the cache entry {}: {error}; it is built anew", path.display());
-                return None;
+                tracing::warn!(
+                    "the cache entry {} cannot be used: {error}; it is removed and built anew",
+                    path.display()
+                );
+                if let Err(error) = fs::remove_file(&path) {
+                    tracing::warn!("cannot remove {}: {error}", path.display());
+                }
+                None
             }
-        };
-        if let Err(error) = file.read_to_end(&mut entry) {
-            tracing::warn!("cannot read the cache entry {}: {error}; it is built anew", path.display());
-            return None;
         }
-        let Some(content) = self.authenticated(name, &entry) else {
-            tracing::warn!("the cache entry {} is damaged or not ours; it is removed and built anew", path.display());
-            if let Err(error) = fs::remove_file(&path) {
-                tracing::warn!("cannot remove {}: {error}", path.display());
-            }
-            return None;
-        };
-        // The time of the last use decides what is removed first. Not to have it is no reason to fail.
-        let _ = file.set_modified(SystemTime::now());
-        let head = entry.len() - content;
-        entry.drain(..head);
-        Some(entry)
     }
 
     /// Stores an entry. Either all of it is there afterwards, or nothing.
-    pub(crate) fn put(&self, name: EntryName, content: &[u8]) -> Result<(), CacheError> {
-        let path = self.path(name);
-        let io = |what| on(what, &path);
+    pub(crate) fn put(&self, name: EntryName, header: &[u8], content: &[u8]) -> Result<Entry, CacheError> {
+        let io = |what| on(what, &self.folder);
         let mut file = tempfile::Builder::new()
             .prefix(TEMPORARY)
             .permissions(fs::Permissions::from_mode(0o600))
             .tempfile_in(&self.folder)
-            .map_err(io("write"))?;
-        file.write_all(MAGIC)
-            .and_then(|()| file.write_all(self.mac(name, content).as_bytes()))
-            .and_then(|()| file.write_all(content))
+            .map_err(io("write into"))?;
+        write_sparse(file.as_file_mut(), content)
+            .and_then(|()| file.write_all(header))
+            .and_then(|()| file.write_all(&(header.len() as u64).to_le_bytes()))
             .and_then(|()| file.as_file().sync_all())
-            .map_err(io("write"))?;
-        file.persist(&path).map_err(|error| io("put in place")(error.error))?;
+            .map_err(io("write into"))?;
+        let path = self.path(name, self.mac(name, file.path()).map_err(io("read from"))?);
+        file.persist(&path).map_err(|error| on("put in place", &path)(error.error))?;
         self.evict(&path);
-        Ok(())
+        Ok(Entry { header: header.to_vec(), path })
     }
 
-    fn path(&self, name: EntryName) -> PathBuf {
-        self.folder.join(format!("{}.{ENTRY}", name.0.to_hex()))
+    /// Waits until no other process makes this entry. Freed when the returned file is dropped; `None` where the system has no
+    /// locks, and then work is done twice.
+    pub(crate) fn lock(&self, name: EntryName) -> Option<File> {
+        let path = self.folder.join(format!("{}.lock", name.0.to_hex()));
+        let file = File::options().create(true).truncate(false).write(true).open(path).ok()?;
+        file.lock().ok()?;
+        Some(file)
     }
 
-    fn mac(&self, name: EntryName, content: &[u8]) -> blake3::Hash {
+    fn path(&self, name: EntryName, mac: blake3::Hash) -> PathBuf {
+        self.folder.join(format!("{}.{}.{ENTRY}", name.0.to_hex(), mac.to_hex()))
+    }
+
+    /// The MAC of a file under a name. Large files are read by all cores.
+    fn mac(&self, name: EntryName, file: &Path) -> io::Result<blake3::Hash> {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(MAGIC).update(name.0.as_bytes()).update(content);
-        hasher.finalize()
-    }
-
-    /// The length of the content of an entry that can be trusted.
-    fn authenticated(&self, name: EntryName, entry: &[u8]) -> Option<usize> {
-        let (mac, content) = entry.strip_prefix(MAGIC)?.split_first_chunk::<MAC>()?;
-        // Compares in constant time.
-        (self.mac(name, content) == blake3::Hash::from_bytes(*mac)).then_some(content.len())
+        hasher.update(FORMAT).update(name.0.as_bytes());
+        hasher.update_mmap_rayon(file)?;
+        Ok(hasher.finalize())
     }
 
     /// Removes what has not been used for the longest time until the limit is kept; never `keep`.
@@ -182,6 +206,35 @@ impl Cache {
             .flatten()
             .filter_map(|entry| entry.ok().and_then(|entry| Some((entry.path(), entry.metadata().ok()?))))
     }
+}
+
+/// Writes bytes to the beginning of a file, with holes where they are zero: much of an instance's memory is.
+fn write_sparse(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    file.set_len(bytes.len() as u64)?;
+    for (number, block) in bytes.chunks(BLOCK).enumerate() {
+        if block.iter().any(|byte| *byte != 0) {
+            file.seek(SeekFrom::Start((number * BLOCK) as u64))?;
+            file.write_all(block)?;
+        }
+    }
+    file.seek(SeekFrom::End(0))?;
+    Ok(())
+}
+
+/// Reads the header of an entry whose MAC has been checked.
+fn read_header(path: &Path) -> io::Result<Vec<u8>> {
+    let invalid = || io::Error::new(io::ErrorKind::InvalidData, "it has no header");
+    let mut file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let footer = size.checked_sub(8).ok_or_else(invalid)?;
+    file.seek(SeekFrom::Start(footer))?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length)?;
+    let start = footer.checked_sub(u64::from_le_bytes(length)).ok_or_else(invalid)?;
+    file.seek(SeekFrom::Start(start))?;
+    let mut header = Vec::new();
+    file.take(footer - start).read_to_end(&mut header)?;
+    Ok(header)
 }
 
 /// Turns an error of the system into one that says what was tried on what.
@@ -243,21 +296,37 @@ mod tests {
         (folder, cache)
     }
 
+    fn content(entry: &Entry) -> Vec<u8> {
+        let mut file = fs::read(&entry.path).unwrap();
+        file.truncate(file.len() - 8 - entry.header.len());
+        file
+    }
+
     #[test]
     fn an_entry_comes_back_also_after_reopening() {
         let (_folder, cache) = cache(1000);
-        cache.put(name("a"), b"content").unwrap();
-        assert_eq!(cache.get(name("a")).unwrap(), b"content");
+        let stored = cache.put(name("a"), b"header", b"content").unwrap();
+        assert_eq!((stored.header.as_slice(), content(&stored).as_slice()), (&b"header"[..], &b"content"[..]));
+        assert_eq!(cache.get(name("a")).unwrap(), stored);
         let again = Cache::open(cache.folder(), 1000).unwrap();
-        assert_eq!(again.get(name("a")).unwrap(), b"content");
+        assert_eq!(again.get(name("a")).unwrap(), stored);
         assert_eq!(again.get(name("b")), None);
+    }
+
+    #[test]
+    fn blocks_of_zeros_come_back_as_such() {
+        let (_folder, cache) = cache(10_000_000);
+        let mut bytes = vec![0; 5 * BLOCK + 7];
+        bytes[2 * BLOCK] = 1;
+        let stored = cache.put(name("a"), b"", &bytes).unwrap();
+        assert!(content(&stored) == bytes);
+        assert!(fs::metadata(&stored.path).unwrap().blocks() * 512 <= 3 * BLOCK as u64);
     }
 
     #[test]
     fn a_damaged_entry_is_removed_whatever_byte_is_wrong() {
         let (_folder, cache) = cache(1000);
-        cache.put(name("a"), b"content").unwrap();
-        let path = cache.path(name("a"));
+        let path = cache.put(name("a"), b"header", b"content").unwrap().path;
         let good = fs::read(&path).unwrap();
         for position in 0..good.len() {
             let mut bad = good.clone();
@@ -275,8 +344,9 @@ mod tests {
     #[test]
     fn an_entry_under_another_name_or_of_another_key_is_not_taken() {
         let (_folder, cache) = cache(1000);
-        cache.put(name("a"), b"content").unwrap();
-        fs::copy(cache.path(name("a")), cache.path(name("b"))).unwrap();
+        let path = cache.put(name("a"), b"", b"content").unwrap().path;
+        let mac = path.file_name().unwrap().to_str().unwrap().split_once('.').unwrap().1.to_owned();
+        fs::copy(&path, cache.folder().join(format!("{}.{mac}", name("b").0.to_hex()))).unwrap();
         assert_eq!(cache.get(name("b")), None);
         fs::remove_file(cache.folder().join(KEY_FILE)).unwrap();
         let other = Cache::open(cache.folder(), 1000).unwrap();
@@ -295,17 +365,16 @@ mod tests {
 
     #[test]
     fn the_limit_is_kept_by_removing_the_least_recently_used() {
-        let (_folder, cache) = cache(250);
-        let old = |text: &str, seconds| {
-            let file = File::options().write(true).open(cache.path(name(text))).unwrap();
+        let (_folder, cache) = cache(200);
+        let put = |text| cache.put(name(text), b"", &[1; 60]).unwrap().path;
+        let old = |path: &Path, seconds| {
+            let file = File::options().write(true).open(path).unwrap();
             file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
         };
-        cache.put(name("a"), &[0; 60]).unwrap();
-        cache.put(name("b"), &[0; 60]).unwrap();
-        old("a", 100);
-        old("b", 200);
+        old(&put("a"), 100);
+        old(&put("b"), 200);
         assert!(cache.get(name("b")).is_some(), "b is used again");
-        cache.put(name("c"), &[0; 60]).unwrap();
+        put("c");
         assert!(cache.get(name("a")).is_none());
         assert!(cache.get(name("b")).is_some());
         assert!(cache.get(name("c")).is_some());

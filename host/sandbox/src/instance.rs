@@ -11,10 +11,12 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 use crate::bindings::ScorerPre;
 use crate::bindings::exports::scorebox::scoring::scoring::Request;
 use crate::bindings::scorebox::scoring::log as wit;
+use crate::bindings::scorebox::scoring::stream::Error as StreamError;
 use crate::executor::{Control, Turn};
 use crate::limits::{Limits, MemoryBudget};
 use crate::log::{LogLevel, LogSink, LogStream, LogWriter};
 use crate::outcome::{self, Fault, GuestPanic, Outcome, Timing, Trap};
+use crate::stream::Outlet;
 use crate::wasi::Wasi;
 
 /// What the host keeps for one instance.
@@ -23,13 +25,14 @@ pub(crate) struct HostState {
     log: Arc<Mutex<LogWriter>>,
     memory: MemoryBudget,
     control: Arc<Control>,
+    outlet: Outlet,
     /// There for a guest that imports WASI.
     wasi: Option<Wasi>,
 }
 
 impl HostState {
-    fn log(&mut self, stream: LogStream, level: LogLevel, text: &str) {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).write(stream, level, text);
+    fn log(&mut self, stream: LogStream, level: LogLevel, logger: &str, text: &str) {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).write(stream, level, logger, text);
     }
 }
 
@@ -56,15 +59,20 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    /// Makes the store of a new instance.
-    pub(crate) fn store(&self, engine: &Engine, control: Arc<Control>) -> wasmtime::Result<Store<HostState>> {
+    /// Makes the store of a new instance, which streams its response into `outlet`.
+    pub(crate) fn store(
+        &self,
+        engine: &Engine,
+        control: Arc<Control>,
+        outlet: Outlet,
+    ) -> wasmtime::Result<Store<HostState>> {
         let log = Arc::new(Mutex::new(LogWriter::new(Arc::clone(&self.sink), self.limits.log)));
         let wasi = match &self.wasi {
             Some(wasi) => Some(Wasi::new(wasi.model_dir.as_deref(), &log)?),
             None => None,
         };
         let memory = MemoryBudget::new(self.limits.memory);
-        let mut store = Store::new(engine, HostState { log, memory, control, wasi });
+        let mut store = Store::new(engine, HostState { log, memory, control, outlet, wasi });
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(usize::try_from(self.limits.host_call).unwrap_or(usize::MAX));
         store.set_epoch_deadline(1);
@@ -101,10 +109,11 @@ pub(crate) async fn run(
     control: Arc<Control>,
     submitted: Instant,
     request: Request,
+    outlet: Outlet,
 ) -> ((Outcome, Timing), Option<Store<HostState>>) {
     let started = Instant::now();
     let mut timing = Timing { queued: started - submitted, ..Timing::default() };
-    let mut store = match environment.store(scorer.engine(), control) {
+    let mut store = match environment.store(scorer.engine(), control, outlet) {
         Ok(store) => store,
         Err(error) => {
             let trap = Trap { reason: format!("no instance could be made: {error:#}"), backtrace: String::new() };
@@ -139,7 +148,9 @@ pub(crate) async fn run(
 fn fault_size(fault: &Fault) -> usize {
     match fault {
         Fault::BadInput(message) | Fault::UnsupportedInput(message) => message.len(),
-        Fault::Failed(exception) => exception.kind.len() + exception.message.len() + exception.traceback.len(),
+        Fault::Failed(exception) | Fault::TimedOut(exception) | Fault::Unencodable(exception) => {
+            exception.kind.len() + exception.message.len() + exception.traceback.len()
+        }
     }
 }
 
@@ -152,25 +163,44 @@ fn too_large(size: usize, limits: &Limits) -> Option<Trap> {
     })
 }
 
-/// Gives guests the interface `log`.
-pub(crate) fn add_log_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+/// Gives guests the interfaces of the world `scorer`.
+pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    type Record = (wit::Stream, wit::Level, String, String);
     let mut log = linker.instance("scorebox:scoring/log@0.1.0")?;
-    log.func_wrap(
-        "write",
-        |mut store: StoreContextMut<'_, HostState>, (stream, level, text): (wit::Stream, wit::Level, String)| {
-            store.data_mut().log(stream.into(), level.into(), &text);
-            Ok(())
-        },
-    )?;
+    log.func_wrap("write", |mut store: StoreContextMut<'_, HostState>, (stream, level, logger, text): Record| {
+        store.data_mut().log(stream.into(), level.into(), &logger, &text);
+        Ok(())
+    })?;
     log.func_wrap(
         "panic",
         |mut store: StoreContextMut<'_, HostState>, (message,): (String,)| -> wasmtime::Result<()> {
-            store.data_mut().log(LogStream::Logger, LogLevel::Critical, &message);
+            store.data_mut().log(LogStream::Logger, LogLevel::Critical, "", &message);
             Err(GuestPanic(message).into())
         },
     )?;
+    let mut stream = linker.instance("scorebox:scoring/stream@0.1.0")?;
+    stream.func_wrap(
+        "start",
+        |mut store: StoreContextMut<'_, HostState>, (status, headers): (u16, Vec<(String, Vec<u8>)>)| {
+            Ok((store.data_mut().outlet.start(status, headers),))
+        },
+    )?;
+    stream.func_wrap_async("write", |mut store: StoreContextMut<'_, HostState>, (chunk,): (Vec<u8>,)| {
+        Box::new(async move {
+            Ok((match store.data_mut().outlet.piece(chunk.len()) {
+                Ok(Some(pieces)) => pieces.send(chunk).await.map_err(|_| StreamError::Closed),
+                Ok(None) => return Err(StreamTooLong.into()),
+                Err(error) => Err(error),
+            },))
+        })
+    })?;
     Ok(())
 }
+
+/// A guest streams more than it may send.
+#[derive(Debug, thiserror::Error)]
+#[error("the response has more bytes than the limit; raise the limit")]
+struct StreamTooLong;
 
 impl From<wit::Stream> for LogStream {
     fn from(stream: wit::Stream) -> Self {

@@ -3,14 +3,16 @@
 use std::fmt;
 
 use wasmparser::{Encoding, Parser, Payload};
+use wasmtime::Engine;
+use wasmtime::component::Component;
 
-use crate::wasi;
+use crate::{runtime, wasi};
 
 /// The interface that a scorer exports.
 pub(crate) const SCORING: &str = "scorebox:scoring/scoring";
-/// The interface of the world that a scorer may import.
-const LOG: &str = "scorebox:scoring/log";
-/// The version of both.
+/// The interfaces of the world that a scorer may import.
+const IMPORTS: [&str; 2] = ["scorebox:scoring/log", "scorebox:scoring/stream"];
+/// The version of all of them.
 const VERSION: &str = "0.1.0";
 
 /// The names that a component imports and exports, with their versions, in the order in which they stand in it.
@@ -44,8 +46,9 @@ pub enum InterfaceError {
     },
     /// It imports what scorers are not given.
     #[error(
-        "the component imports {0}, which a scorer is not given; it may import `{LOG}@{VERSION}` and, of WASI 0.2, clocks, \
-         random numbers, its own files and standard input and output"
+        "the component imports {0}, which a scorer is not given; it may import `{log}@{VERSION}`, \
+         `{stream}@{VERSION}` and, of WASI 0.2, clocks, random numbers, its own files and standard input and output",
+        log = IMPORTS[0], stream = IMPORTS[1]
     )]
     ForbiddenImport(Names),
 }
@@ -96,6 +99,15 @@ impl Interface {
         Ok(interface)
     }
 
+    /// The names that a compiled component imports and exports.
+    pub(crate) fn of(component: &Component, engine: &Engine) -> Self {
+        let ty = component.component_type();
+        Self {
+            imports: ty.imports(engine).map(|(name, _)| name.to_owned()).collect(),
+            exports: ty.exports(engine).map(|(name, _)| name.to_owned()).collect(),
+        }
+    }
+
     /// Checks the names against the world `scorer`. Whether the functions have the right types is checked when the
     /// component is compiled.
     pub fn check(&self) -> Result<(), InterfaceError> {
@@ -122,7 +134,9 @@ impl Interface {
 
 fn allowed(import: &str) -> bool {
     let (name, version) = import.split_once('@').unwrap_or((import, ""));
-    (name == LOG && version == VERSION) || (version.starts_with("0.2.") && wasi::INTERFACES.contains(&name))
+    runtime::imports(import)
+        || (IMPORTS.contains(&name) && version == VERSION)
+        || (version.starts_with("0.2.") && wasi::INTERFACES.contains(&name))
 }
 
 #[cfg(test)]

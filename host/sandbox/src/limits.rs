@@ -54,7 +54,7 @@ pub(crate) struct MemoryBudget {
 /// Core instances that one component may consist of.
 pub(crate) const MAX_CORE_INSTANCES: u32 = 16;
 /// Linear memories that one component may have.
-pub(crate) const MAX_MEMORIES: u32 = 2;
+pub(crate) const MAX_MEMORIES: u32 = 4;
 /// Tables that one component may have.
 pub(crate) const MAX_TABLES: u32 = 4;
 

@@ -32,8 +32,9 @@ pub enum LogStream {
 ///
 /// Called on the thread that runs the guest, while it runs: an implementation must not block.
 pub trait LogSink: Send + Sync {
-    /// Takes one record. The text is the guest's: any characters, any number of lines, within the limit on its bytes.
-    fn write(&self, stream: LogStream, level: LogLevel, text: &str);
+    /// Takes one record. `logger` is the name of the guest's logger, empty where there is none, at most 255 bytes. The text is
+    /// the guest's, as is the name: any characters, any number of lines, within the limit on its bytes.
+    fn write(&self, stream: LogStream, level: LogLevel, logger: &str, text: &str);
 }
 
 /// A sink that forgets everything.
@@ -41,11 +42,13 @@ pub trait LogSink: Send + Sync {
 pub struct NoLog;
 
 impl LogSink for NoLog {
-    fn write(&self, _: LogStream, _: LogLevel, _: &str) {}
+    fn write(&self, _: LogStream, _: LogLevel, _: &str, _: &str) {}
 }
 
 /// Bytes that a record costs besides its text, so that a flood of empty records ends as well.
 const RECORD_COST: u64 = 32;
+/// Bytes of the name of a logger that are passed on.
+const LOGGER_BYTES: usize = 255;
 
 /// Hands records to a sink until the limit of the instance is reached.
 pub(crate) struct LogWriter {
@@ -66,14 +69,15 @@ impl LogWriter {
     }
 
     /// Writes `text`, cut to what is left of the limit.
-    pub(crate) fn write(&mut self, stream: LogStream, level: LogLevel, text: &str) {
+    pub(crate) fn write(&mut self, stream: LogStream, level: LogLevel, logger: &str, text: &str) {
+        let logger = &logger[..logger.floor_char_boundary(LOGGER_BYTES)];
         self.left = self.left.saturating_sub(RECORD_COST);
         let fits = text.floor_char_boundary(usize::try_from(self.left).unwrap_or(usize::MAX));
         let (kept, dropped) = text.split_at(fits);
         self.left -= kept.len() as u64;
         self.dropped += dropped.len() as u64;
         if !kept.is_empty() || (text.is_empty() && self.left > 0) {
-            self.sink.write(stream, level, kept);
+            self.sink.write(stream, level, logger, kept);
         } else if text.is_empty() {
             self.dropped += 1;
         }
@@ -84,7 +88,7 @@ impl Drop for LogWriter {
     fn drop(&mut self) {
         if self.dropped > 0 {
             let text = format!("log limit reached: {} bytes were left out", self.dropped);
-            self.sink.write(LogStream::Logger, LogLevel::Warning, &text);
+            self.sink.write(LogStream::Logger, LogLevel::Warning, "", &text);
         }
     }
 }
@@ -99,7 +103,7 @@ mod tests {
     struct Records(Mutex<Vec<String>>);
 
     impl LogSink for Records {
-        fn write(&self, _: LogStream, _: LogLevel, text: &str) {
+        fn write(&self, _: LogStream, _: LogLevel, _: &str, text: &str) {
             self.0.lock().unwrap().push(text.to_owned());
         }
     }
@@ -108,9 +112,9 @@ mod tests {
     fn what_is_over_the_limit_is_counted_and_left_out() {
         let records = Arc::new(Records::default());
         let mut log = LogWriter::new(Arc::clone(&records) as Arc<dyn LogSink>, RECORD_COST + 5);
-        log.write(LogStream::Logger, LogLevel::Info, "aaaéé");
-        log.write(LogStream::Logger, LogLevel::Info, "bb");
-        log.write(LogStream::Logger, LogLevel::Info, "");
+        log.write(LogStream::Logger, LogLevel::Info, "", "aaaéé");
+        log.write(LogStream::Logger, LogLevel::Info, "", "bb");
+        log.write(LogStream::Logger, LogLevel::Info, "", "");
         drop(log);
         let seen = records.0.lock().unwrap();
         assert_eq!(*seen, ["aaaé", "log limit reached: 5 bytes were left out"]);

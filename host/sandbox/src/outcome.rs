@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::bindings::exports::scorebox::scoring::scoring as wit;
 
+use crate::stream::Streamed;
+
 pub use wit::{Exception, Fault, Request, Response};
 
 /// How the run of an instance ended. In every case the instance is destroyed.
@@ -12,6 +14,8 @@ pub use wit::{Exception, Fault, Request, Response};
 pub enum Outcome {
     /// The scorer answered.
     Response(Response),
+    /// The scorer has begun to answer, and runs on.
+    Stream(Streamed),
     /// The scorer said why it has no answer.
     Fault(Fault),
     /// The scorer broke a rule of WebAssembly or of the host, and was stopped.

@@ -1,5 +1,6 @@
 //! The sandbox: seals deployments and runs requests in them.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -17,7 +18,9 @@ use crate::limits::Limits;
 use crate::log::{LogSink, NoLog};
 use crate::outcome::{Outcome, Refused, Request, Run, Timing, Trap};
 use crate::registry::Deployment;
+use crate::runtime::{Compiled, Runtime};
 use crate::seal::{self, Candidate, SealError, SealedModule, Stage};
+use crate::stream::Outlet;
 use crate::wasi;
 
 /// Why there is no sandbox.
@@ -50,6 +53,8 @@ pub struct Sandbox {
     plain: Linker<HostState>,
     with_wasi: Linker<HostState>,
     cache: Option<Cache>,
+    /// Runtimes that have been compiled, or loaded, by the digests of their code and their library.
+    runtimes: Mutex<HashMap<[blake3::Hash; 2], Compiled>>,
     /// Held while a deployment is sealed: the memory and the cores are needed for requests.
     sealing: Mutex<()>,
 }
@@ -66,7 +71,7 @@ impl Sandbox {
         let engine_error = |error: wasmtime::Error| SandboxError::Engine(format!("{error:#}"));
         let (engine, running) = engine::build(config).map_err(engine_error)?;
         let mut plain = Linker::new(&engine);
-        instance::add_log_to_linker(&mut plain).map_err(engine_error)?;
+        instance::add_to_linker(&mut plain).map_err(engine_error)?;
         let mut with_wasi = plain.clone();
         wasi::add_to_linker(&mut with_wasi).map_err(engine_error)?;
         let timers = Timers::start()?;
@@ -74,7 +79,17 @@ impl Sandbox {
             Capacity { threads: config.threads.get(), running, waiting: config.max_waiting, turn: config.tick };
         let executor = Executor::start(capacity, &timers.handle)?;
         let ticker = Ticker::start(engine.clone(), config.tick)?;
-        Ok(Self { executor, _ticker: ticker, timers, engine, plain, with_wasi, cache, sealing: Mutex::new(()) })
+        Ok(Self {
+            executor,
+            _ticker: ticker,
+            timers,
+            engine,
+            plain,
+            with_wasi,
+            cache,
+            runtimes: Mutex::default(),
+            sealing: Mutex::new(()),
+        })
     }
 
     /// Makes a scorer ready to be deployed: checks it, runs its `init`, and compiles the state after it, or loads that from
@@ -104,16 +119,16 @@ impl Sandbox {
         }
         let environment = Environment { limits: deployment.limits.clone(), sink, wasi: deployment.module.wasi.clone() };
         let scorer = deployment.module.scorer.clone();
-        let guest = |control| instance::run(scorer, environment, control, submitted, request);
-        match self.executor.run(deployment.limits.deadline, guest).await {
-            End::Done((outcome, timing)) => Run { outcome, timing },
-            End::Deadline(limit) => {
+        let (outlet, started) = Outlet::new(deployment.limits.output);
+        let guest = move |control| instance::run(scorer, environment, control, submitted, request, outlet);
+        let ended = self.executor.run(deployment.limits.deadline, guest);
+        let mut run = Box::pin(async move { ended_run(ended.await, submitted) });
+        tokio::select! {
+            biased;
+            run = &mut run => run,
+            Ok(start) = started => {
                 let timing = Timing { run: submitted.elapsed(), ..Timing::default() };
-                Run { outcome: Outcome::Deadline(limit), timing }
-            }
-            End::Failed => {
-                let trap = Trap { reason: "the host failed to run it".to_owned(), backtrace: String::new() };
-                Run { outcome: Outcome::Trap(trap), timing: Timing::default() }
+                Run { outcome: Outcome::Stream(start.respond(run)), timing }
             }
         }
     }
@@ -133,7 +148,8 @@ impl Sandbox {
             let start = Instant::now();
             for _ in 0..times {
                 let control = Arc::clone(&control);
-                let run = instance::run(scorer.clone(), environment.clone(), control, start, request.clone()).await;
+                let (request, outlet) = (request.clone(), Outlet::closed());
+                let run = instance::run(scorer.clone(), environment.clone(), control, start, request, outlet).await;
                 if !matches!(run.0.0, Outcome::Response(_)) {
                     return (None, ());
                 }
@@ -162,6 +178,18 @@ impl Sandbox {
         self.executor.stop();
     }
 
+    /// A runtime that is ready to be used, which all its deployments share.
+    pub(crate) fn runtime(&self, runtime: &Runtime, progress: &dyn Fn(Stage)) -> Result<Compiled, SealError> {
+        let mut runtimes = self.runtimes.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = [runtime.code, runtime.library];
+        if let Some(compiled) = runtimes.get(&name) {
+            return Ok(compiled.clone());
+        }
+        let compiled = seal::load_runtime(self, runtime, progress)?;
+        runtimes.insert(name, compiled.clone());
+        Ok(compiled)
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
@@ -181,6 +209,21 @@ impl Sandbox {
     /// Waits on this thread.
     pub(crate) fn wait<F: Future>(&self, future: F) -> F::Output {
         self.timers.handle.block_on(future)
+    }
+}
+
+/// The outcome of a guest that the executor has seen to its end.
+fn ended_run(end: End<(Outcome, Timing)>, submitted: Instant) -> Run {
+    match end {
+        End::Done((outcome, timing)) => Run { outcome, timing },
+        End::Deadline(limit) => {
+            let timing = Timing { run: submitted.elapsed(), ..Timing::default() };
+            Run { outcome: Outcome::Deadline(limit), timing }
+        }
+        End::Failed => {
+            let trap = Trap { reason: "the host failed to run it".to_owned(), backtrace: String::new() };
+            Run { outcome: Outcome::Trap(trap), timing: Timing::default() }
+        }
     }
 }
 

@@ -1,28 +1,33 @@
 //! Sealing: from a component to a module that starts one instant after `init`.
 //!
-//! check the names → instrument → compile → `init` → snapshot → compile → ask for the schema → store in the cache. With
-//! an entry in the cache, only its MAC is checked and it is loaded.
+//! A component: check the names → instrument → compile → `init` → snapshot → compile → ask for the schema → store in the
+//! cache. A runtime: load its code, which is compiled once → `init` → snapshot of the state → ask for the schema → store
+//! in the cache. With an entry in the cache, only its MAC is checked and it is loaded.
 
 use std::hash::{Hash as _, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use wasmtime::component::{Component, Instance, Lift, Linker, WasmList};
-use wasmtime::{Engine, Store};
+use wasmtime::{Engine, Module, Store};
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
 use crate::bindings::exports::scorebox::scoring::scoring as wit;
 use crate::bindings::{Scorer, ScorerPre};
-use crate::bundle::Bundle;
-use crate::cache::EntryName;
+use crate::bundle::{Bundle, Code};
+use crate::cache::{Entry, EntryName};
 use crate::executor::End;
 use crate::instance::{self, Environment, HostState, WasiEnvironment};
 use crate::interface::{Interface, InterfaceError};
 use crate::limits::Limits;
 use crate::log::LogSink;
 use crate::outcome::Outcome;
+use crate::runtime::{self, Compiled, Runtime};
 use crate::sandbox::Sandbox;
+use crate::stream::Outlet;
 
 pub use wit::{InputMode, SwaggerVersion};
 
@@ -44,6 +49,14 @@ pub enum SealError {
     /// `init` returned an error.
     #[error("init() failed: {0}")]
     Init(String),
+    /// The runtime cannot be used.
+    #[error("the runtime in {} cannot be used: {why}", folder.display())]
+    Runtime {
+        /// Its folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A call into the component did not come back.
     #[error("{function}() {how}")]
     Call {
@@ -59,6 +72,8 @@ pub enum SealError {
 pub enum Stage {
     /// Loading from the cache.
     Loading,
+    /// Compiling a runtime, which is done once for a machine.
+    CompilingRuntime,
     /// Compiling what `init` runs in.
     Compiling,
     /// Running `init`.
@@ -119,27 +134,33 @@ const MODES: [InputMode; 3] = [InputMode::Plain, InputMode::Json, InputMode::Raw
 const VERSIONS: [SwaggerVersion; 3] = [SwaggerVersion::V2, SwaggerVersion::V3, SwaggerVersion::V31];
 
 impl Header {
-    fn new(schema: &Schema, snapshot_bytes: u64) -> Self {
-        Self {
+    /// Writes it.
+    fn write(schema: &Schema, snapshot_bytes: u64) -> Vec<u8> {
+        let header = Self {
             mode: schema.mode as u8,
             input: schema.input.clone(),
             output: schema.output.clone(),
             versions: schema.versions.iter().map(|version| *version as u8).collect(),
             snapshot_bytes,
-        }
+        };
+        serde_json::to_vec(&header).expect("numbers and texts can be written as JSON")
     }
 
-    fn schema(self) -> Option<Schema> {
-        Some(Schema {
-            mode: *MODES.get(usize::from(self.mode))?,
-            input: self.input,
-            output: self.output,
-            versions: self
-                .versions
-                .into_iter()
-                .map(|version| VERSIONS.get(usize::from(version)).copied())
-                .collect::<Option<_>>()?,
-        })
+    /// Reads what [`Header::write`] wrote: the schema, and the bytes of the snapshot.
+    fn read(entry: &Entry) -> Option<(Schema, u64)> {
+        let header: Self = serde_json::from_slice(&entry.header).ok()?;
+        let versions = header
+            .versions
+            .into_iter()
+            .map(|version| VERSIONS.get(usize::from(version)).copied())
+            .collect::<Option<_>>()?;
+        let schema = Schema {
+            mode: *MODES.get(usize::from(header.mode))?,
+            input: header.input,
+            output: header.output,
+            versions,
+        };
+        Some((schema, header.snapshot_bytes))
     }
 }
 
@@ -161,7 +182,18 @@ impl Candidate<'_> {
         engine.precompile_compatibility_hash().hash(&mut digest);
         digest.part(self.name.as_bytes());
         digest.part(self.version.as_bytes());
-        digest.part(&self.bundle.component);
+        match &self.bundle.code {
+            Code::Component(component) => digest.part(component),
+            Code::Runtime(runtime) => {
+                for part in [runtime.code, runtime.library, runtime.state] {
+                    digest.part(part.as_bytes());
+                }
+            }
+        }
+        for (name, value) in &self.bundle.environment {
+            digest.part(name.as_bytes());
+            digest.part(value.as_bytes());
+        }
         for file in &self.bundle.files {
             digest.part(file.path.as_bytes());
             digest.part(&file.contents);
@@ -171,11 +203,22 @@ impl Candidate<'_> {
         EntryName(digest.0.finalize())
     }
 
+    /// What the instances that are made to seal it are given.
+    fn environment(&self, interface: &Interface) -> Environment {
+        let model_dir = self.bundle.model_dir.clone().filter(|_| interface.imports_files());
+        Environment {
+            limits: Limits { deadline: self.limits.init_deadline, ..self.limits.clone() },
+            sink: Arc::clone(&self.sink),
+            wasi: interface.imports_wasi().then_some(WasiEnvironment { model_dir }),
+        }
+    }
+
     fn context(&self, interface: &Interface) -> wit::Deployment {
         let files = if interface.imports_files() { &[][..] } else { &self.bundle.files };
         wit::Deployment {
             name: self.name.to_owned(),
             version: self.version.to_owned(),
+            environment: self.bundle.environment.clone(),
             files: files
                 .iter()
                 .map(|file| wit::File { path: file.path.clone(), contents: file.contents.clone() })
@@ -211,66 +254,188 @@ pub(crate) fn seal(
     candidate: &Candidate<'_>,
     progress: &dyn Fn(Stage),
 ) -> Result<SealedModule, SealError> {
-    let interface = Interface::read(&candidate.bundle.component)?;
-    interface.check()?;
-    let wasi = interface.imports_wasi().then(|| WasiEnvironment {
-        model_dir: candidate.bundle.model_dir.clone().filter(|_| interface.imports_files()),
-    });
-    let linker = sandbox.linker(wasi.is_some());
-    let name = candidate.entry_name(sandbox.engine());
-
-    progress(Stage::Loading);
-    if let Some((scorer, header)) = sandbox.cache().and_then(|cache| load(sandbox, linker, &cache.get(name)?))
-        && let snapshot_bytes = header.snapshot_bytes
-        && let Some(schema) = header.schema()
-    {
-        return Ok(SealedModule { scorer, wasi, interface, schema, snapshot_bytes, from_cache: true });
+    match &candidate.bundle.code {
+        Code::Component(component) => seal_component(sandbox, candidate, component, progress),
+        Code::Runtime(runtime) => seal_runtime(sandbox, candidate, runtime, progress),
     }
-
-    let environment = Environment {
-        limits: Limits { deadline: candidate.limits.init_deadline, ..candidate.limits.clone() },
-        sink: Arc::clone(&candidate.sink),
-        wasi: wasi.clone(),
-    };
-    let (snapshot, snapshot_bytes) = initialise(sandbox, candidate, &interface, linker, &environment, progress)?;
-    progress(Stage::Sealing);
-    let component = compile(sandbox.engine(), &snapshot)?;
-    let scorer = link(linker, &component)?;
-    let schema = ask_for_schema(sandbox, &scorer, &environment)?;
-    if let Some(cache) = sandbox.cache() {
-        let stored = store(&component, &Header::new(&schema, snapshot_bytes))
-            .and_then(|entry| cache.put(name, &entry).map_err(|error| error.to_string()));
-        if let Err(error) = stored {
-            tracing::warn!("the sealed module is not in the cache, so the next start will take longer: {error}");
-        }
-    }
-    Ok(SealedModule { scorer, wasi, interface, schema, snapshot_bytes, from_cache: false })
 }
 
-/// Runs `init`, and makes a component of the state after it.
-fn initialise(
+fn seal_component(
     sandbox: &Sandbox,
     candidate: &Candidate<'_>,
-    interface: &Interface,
-    linker: &Linker<HostState>,
-    environment: &Environment,
+    component: &[u8],
     progress: &dyn Fn(Stage),
-) -> Result<(Vec<u8>, u64), SealError> {
+) -> Result<SealedModule, SealError> {
+    let interface = Interface::read(component)?;
+    interface.check()?;
+    let linker = sandbox.linker(interface.imports_wasi());
+    let name = candidate.entry_name(sandbox.engine());
+    let environment = candidate.environment(&interface);
+    let sealed = |scorer, environment: Environment, interface, (schema, snapshot_bytes), from_cache| SealedModule {
+        scorer,
+        wasi: environment.wasi,
+        interface,
+        schema,
+        snapshot_bytes,
+        from_cache,
+    };
+
+    progress(Stage::Loading);
+    if let Some(entry) = sandbox.cache().and_then(|cache| cache.get(name))
+        && let Some(header) = Header::read(&entry)
+        && let Some(component) = load_component(sandbox.engine(), &entry)
+        && let Ok(scorer) = link(linker, &component)
+    {
+        return Ok(sealed(scorer, environment, interface, header, true));
+    }
+
     let snapshot_error = |error: wasmtime::Error| SealError::Snapshot(format!("{error:#}"));
     let mut wizer = Wizer::new();
     wizer.keep_init_func(true);
     progress(Stage::Compiling);
-    let (context, instrumented) = wizer.instrument_component(&candidate.bundle.component).map_err(snapshot_error)?;
-    let component = compile(sandbox.engine(), &instrumented)?;
+    let (context, instrumented) = wizer.instrument_component(component).map_err(snapshot_error)?;
+    let scorer = link(linker, &compile(sandbox.engine(), &instrumented)?)?;
+    progress(Stage::Initialising);
+    let (mut store, instance) = initialise(sandbox, candidate.context(&interface), &scorer, &environment)?;
+    let snapshot_bytes = instance::memory_used(&store);
+    let mut reader = StateReader { store: &mut store, instance, error: None };
+    let snapshot = sandbox.wait(wizer.snapshot_component(&context, &mut reader)).map_err(snapshot_error)?;
+    if let Some(error) = reader.error {
+        return Err(snapshot_error(error));
+    }
+    drop(store);
+
+    progress(Stage::Sealing);
+    let component = compile(sandbox.engine(), &snapshot)?;
     let scorer = link(linker, &component)?;
+    let header = (ask_for_schema(sandbox, &scorer, &environment)?, snapshot_bytes);
+    store_in_cache(sandbox, name, &Header::write(&header.0, header.1), || component.serialize());
+    Ok(sealed(scorer, environment, interface, header, false))
+}
+
+fn seal_runtime(
+    sandbox: &Sandbox,
+    candidate: &Candidate<'_>,
+    runtime: &Runtime,
+    progress: &dyn Fn(Stage),
+) -> Result<SealedModule, SealError> {
+    let engine = sandbox.engine();
+    let broken = |error: wasmtime::Error| runtime_error(runtime, format!("{error:#}"));
+    progress(Stage::Loading);
+    let compiled = sandbox.runtime(runtime, progress)?;
+    let interface = Interface::of(&compiled.code, engine);
+    interface.check()?;
+    let link = |state: &Module| {
+        let mut linker = sandbox.linker(interface.imports_wasi()).clone();
+        compiled.add_to_linker(&mut linker, state).map_err(broken)?;
+        link(&linker, &compiled.code)
+    };
+    let environment = candidate.environment(&interface);
+    let name = candidate.entry_name(engine);
+    let sealed = |scorer, (schema, snapshot_bytes), from_cache| SealedModule {
+        scorer,
+        wasi: environment.wasi.clone(),
+        interface: interface.clone(),
+        schema,
+        snapshot_bytes,
+        from_cache,
+    };
+
+    if let Some(entry) = sandbox.cache().and_then(|cache| cache.get(name))
+        && let Some(header) = Header::read(&entry)
+        && let Some(state) = load_data(engine, &entry)
+    {
+        return Ok(sealed(link(&state)?, header, true));
+    }
 
     progress(Stage::Initialising);
+    let snapshot_error = |error: wasmtime::Error| SealError::Snapshot(format!("{error:#}"));
+    let initial = runtime.read_state().map_err(|error| runtime_error(runtime, error.to_string()))?;
+    let scorer = link(&runtime::compile_data(engine, &initial).map_err(broken)?)?;
+    let (mut store, instance) = initialise(sandbox, candidate.context(&interface), &scorer, &environment)?;
+    let snapshot_bytes = instance::memory_used(&store);
+
+    progress(Stage::Sealing);
+    let state = sandbox.wait(compiled.layout.snapshot(&mut store, instance)).map_err(snapshot_error)?;
+    drop(store);
+    let state = runtime::compile_data(engine, &state).map_err(snapshot_error)?;
+    let scorer = link(&state)?;
+    let header = (ask_for_schema(sandbox, &scorer, &environment)?, snapshot_bytes);
+    // From its file the state is mapped, as it will be after the next start, and takes no memory of its own.
+    let entry = store_in_cache(sandbox, name, &Header::write(&header.0, header.1), || state.serialize());
+    match entry.and_then(|entry| load_data(engine, &entry)) {
+        Some(state) => Ok(sealed(link(&state)?, header, false)),
+        None => Ok(sealed(scorer, header, false)),
+    }
+}
+
+fn runtime_error(runtime: &Runtime, why: String) -> SealError {
+    SealError::Runtime { folder: runtime.folder().to_owned(), why }
+}
+
+/// Compiles a runtime, or loads it from the cache.
+pub(crate) fn load_runtime(
+    sandbox: &Sandbox,
+    runtime: &Runtime,
+    progress: &dyn Fn(Stage),
+) -> Result<Compiled, SealError> {
+    let engine = sandbox.engine();
+    let broken = |error: wasmtime::Error| runtime_error(runtime, format!("{error:#}"));
+    let read = |bytes: io::Result<Vec<u8>>| bytes.map_err(|error| runtime_error(runtime, error.to_string()));
+    let library = load_or_make(sandbox, runtime.library, load_data, || {
+        let library = runtime::compile_data(engine, &read(runtime.read_library())?).map_err(broken)?;
+        let serialized = library.serialize();
+        Ok((library, serialized))
+    })?;
+    let code = load_or_make(sandbox, runtime.code, load_component, || {
+        progress(Stage::CompilingRuntime);
+        let code = compile(engine, &read(runtime.read_code())?)?;
+        let serialized = code.serialize();
+        Ok((code, serialized))
+    })?;
+    Compiled::new(code, library, engine).map_err(broken)
+}
+
+/// Loads compiled code from the cache, or makes it and puts it there. Of several processes that want the same at the same
+/// time, one makes it and the others wait.
+fn load_or_make<T>(
+    sandbox: &Sandbox,
+    source: blake3::Hash,
+    load: fn(&Engine, &Entry) -> Option<T>,
+    make: impl FnOnce() -> Result<(T, wasmtime::Result<Vec<u8>>), SealError>,
+) -> Result<T, SealError> {
+    let engine = sandbox.engine();
+    let mut digest = Digest(blake3::Hasher::new());
+    digest.part(env!("CARGO_PKG_VERSION").as_bytes());
+    engine.precompile_compatibility_hash().hash(&mut digest);
+    digest.part(source.as_bytes());
+    let name = EntryName(digest.0.finalize());
+    let cached = || load(engine, &sandbox.cache()?.get(name)?);
+    if let Some(loaded) = cached() {
+        return Ok(loaded);
+    }
+    let _lock = sandbox.cache().and_then(|cache| cache.lock(name));
+    if let Some(loaded) = cached() {
+        return Ok(loaded);
+    }
+    let (compiled, serialized) = make()?;
+    // From its file it is mapped, and shared with other processes.
+    let entry = store_in_cache(sandbox, name, b"", || serialized);
+    Ok(entry.and_then(|entry| load(engine, &entry)).unwrap_or(compiled))
+}
+
+/// Instantiates a scorer and runs its `init`.
+fn initialise(
+    sandbox: &Sandbox,
+    deployment: wit::Deployment,
+    scorer: &ScorerPre<HostState>,
+    environment: &Environment,
+) -> Result<(Store<HostState>, Instance), SealError> {
     let call = {
         let environment = environment.clone();
-        let deployment = candidate.context(interface);
         let scorer = scorer.clone();
         move |control| async move {
-            let mut store = match environment.store(scorer.engine(), control) {
+            let mut store = match environment.store(scorer.engine(), control, Outlet::closed()) {
                 Ok(store) => store,
                 Err(error) => return (Err(format!("could not start: {error:#}")), ()),
             };
@@ -289,14 +454,7 @@ fn initialise(
             (result, ())
         }
     };
-    let (mut store, instance) = call_guest(sandbox, environment, "init", call)?.map_err(SealError::Init)?;
-    let snapshot_bytes = instance::memory_used(&store);
-    let mut reader = StateReader { store: &mut store, instance, error: None };
-    let snapshot = sandbox.wait(wizer.snapshot_component(&context, &mut reader)).map_err(snapshot_error)?;
-    match reader.error {
-        None => Ok((snapshot, snapshot_bytes)),
-        Some(error) => Err(snapshot_error(error)),
-    }
+    call_guest(sandbox, environment, "init", call)?.map_err(SealError::Init)
 }
 
 fn ask_for_schema(
@@ -308,7 +466,7 @@ fn ask_for_schema(
         let environment = environment.clone();
         let scorer = scorer.clone();
         move |control| async move {
-            let mut store = match environment.store(scorer.engine(), control) {
+            let mut store = match environment.store(scorer.engine(), control, Outlet::closed()) {
                 Ok(store) => store,
                 Err(error) => return (Err(format!("could not start: {error:#}")), None),
             };
@@ -374,35 +532,47 @@ fn link(linker: &Linker<HostState>, component: &Component) -> Result<ScorerPre<H
     ScorerPre::new(linker.instantiate_pre(component).map_err(types)?).map_err(types)
 }
 
-/// Writes a cache entry: length of the header, header, compiled component.
-fn store(component: &Component, header: &Header) -> Result<Vec<u8>, String> {
-    let header = serde_json::to_vec(header).map_err(|error| error.to_string())?;
-    let compiled = component.serialize().map_err(|error| format!("{error:#}"))?;
-    let mut entry = Vec::with_capacity(4 + header.len() + compiled.len());
-    entry.extend_from_slice(&(header.len() as u32).to_le_bytes());
-    entry.extend_from_slice(&header);
-    entry.extend_from_slice(&compiled);
-    Ok(entry)
+/// Stores compiled code. Without it the next start takes longer, which is no reason to fail.
+fn store_in_cache(
+    sandbox: &Sandbox,
+    name: EntryName,
+    header: &[u8],
+    compiled: impl FnOnce() -> wasmtime::Result<Vec<u8>>,
+) -> Option<Entry> {
+    let cache = sandbox.cache()?;
+    let stored = compiled()
+        .map_err(|error| format!("{error:#}"))
+        .and_then(|compiled| cache.put(name, header, &compiled).map_err(|error| error.to_string()));
+    stored
+        .inspect_err(|error| tracing::warn!("it is not in the cache, so the next start will take longer: {error}"))
+        .ok()
 }
 
-/// Loads what [`store`] wrote. The caller has it from [`crate::cache::Cache::get`], which checked who wrote it.
-fn load(sandbox: &Sandbox, linker: &Linker<HostState>, entry: &[u8]) -> Option<(ScorerPre<HostState>, Header)> {
-    let (length, rest) = entry.split_first_chunk::<4>()?;
-    let (header, compiled) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-    let header = serde_json::from_slice(header).ok()?;
-    // SAFETY: `deserialize` is sound for what `Component::serialize` returned. These bytes are that: they carried a MAC,
-    // made with a key that only this host's user can read, over this name and content, and the name covers the version of
-    // the engine, its settings and the CPU.
-    #[expect(unsafe_code, clippy::disallowed_methods, reason = "the one place that loads compiled modules")]
-    let component = unsafe { Component::deserialize(sandbox.engine(), compiled) };
-    let scorer = component.map_err(|error| SealError::Compile(error.to_string())).and_then(|c| link(linker, &c));
-    match scorer {
-        Ok(scorer) => Some((scorer, header)),
-        Err(error) => {
-            tracing::warn!("an entry of the cache cannot be loaded and is built anew: {error}");
-            None
-        }
-    }
+fn load_component(engine: &Engine, entry: &Entry) -> Option<Component> {
+    // SAFETY: see `load`.
+    #[expect(unsafe_code, clippy::disallowed_methods, reason = "the one place that loads compiled code")]
+    load(entry, |path| unsafe { Component::deserialize_file(engine, path) })
+}
+
+fn load_data(engine: &Engine, entry: &Entry) -> Option<Module> {
+    // SAFETY: see `load`.
+    #[expect(unsafe_code, clippy::disallowed_methods, reason = "the one place that loads compiled code")]
+    let data = load(entry, |path| unsafe { Module::deserialize_file(engine, path) })?;
+    data.initialize_copy_on_write_image().ok()?;
+    Some(data)
+}
+
+/// Loads what [`store_in_cache`] wrote.
+///
+/// `deserialize_file` is sound for a file that holds what `serialize` returned, and that nobody changes while it is mapped.
+/// This one does: an [`Entry`] comes from [`crate::cache::Cache`], which has checked a MAC that was made with a key that
+/// only this host's user can read, over the whole file and its name; the name covers the version of the engine, its
+/// settings and the CPU. Nobody else can write the file or its folder, and the host itself never writes to a file that is
+/// there: it replaces files, or removes them, and either leaves the mapped one as it is.
+fn load<T>(entry: &Entry, deserialize: impl FnOnce(&Path) -> wasmtime::Result<T>) -> Option<T> {
+    deserialize(&entry.path)
+        .inspect_err(|error| tracing::warn!("an entry of the cache cannot be loaded and is built anew: {error:#}"))
+        .ok()
 }
 
 /// Reads the state of an instance through the functions that instrumenting has added to it.

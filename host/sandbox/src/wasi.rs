@@ -172,7 +172,7 @@ impl Line {
 
     fn flush(&mut self) {
         let text = String::from_utf8_lossy(&self.bytes);
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).write(self.stream, self.level, &text);
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).write(self.stream, self.level, "", &text);
         self.bytes.clear();
     }
 }

@@ -20,7 +20,7 @@ use tracing::Instrument as _;
 use crate::access_log::{self, ACCESS_LOGGER, Access};
 use crate::body::BodyBudget;
 use crate::endpoint::Endpoint;
-use crate::error::Error;
+use crate::error::{Error, RUN_FUNCTION_FAILED, python_bool};
 use crate::ids::{self, RequestIds};
 use crate::score;
 use crate::settings::Settings;
@@ -143,7 +143,9 @@ impl App {
         let endpoint = self.endpoints.get(DEFAULT_ENDPOINT).ok_or(Error::NotReady)?;
         let version = query::first_value(query, "version");
         let document = endpoint.swagger.document(version.as_deref()).map_err(Error::Swagger)?;
-        Ok(([(CONTENT_TYPE, "application/json")], document).into_response())
+        let mut response = ([(CONTENT_TYPE, "application/json")], document).into_response();
+        response.headers_mut().insert(&RUN_FUNCTION_FAILED, python_bool(false));
+        Ok(response)
     }
 
     fn ready(&self) -> bool {

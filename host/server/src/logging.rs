@@ -299,7 +299,13 @@ fn write_text(record: &mut String, now: OffsetDateTime, pid: u32, event: &Event<
         _ => 'D',
     };
     write_date_time(record, now, ' ');
-    push(record, format_args!(",{:03} {level} [{pid}] {} - ", now.millisecond(), logger(event)));
+    push(record, format_args!(",{:03} {level} [{pid}] ", now.millisecond()));
+    match &message.scorer_logger {
+        // A scorer's logger: the name is its own.
+        Some(name) => write_line(record, name),
+        None => record.push_str(logger(event)),
+    }
+    record.push_str(" - ");
     for (index, line) in message.text.split('\n').enumerate() {
         if index > 0 {
             record.push('\n');
@@ -377,15 +383,21 @@ fn write_json(record: &mut String, now: OffsetDateTime, event: &Event<'_>, field
 struct Message {
     text: String,
     critical: bool,
+    /// The scorer's own name for its logger.
+    scorer_logger: Option<String>,
 }
 
 const MESSAGE: &str = "message";
 const CRITICAL: &str = "critical";
+/// The field in which a scorer's records carry the name of its logger.
+const SCORER_LOGGER: &str = "scorer_logger";
 
 impl Visit for Message {
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == MESSAGE {
-            self.text.push_str(value);
+        match field.name() {
+            MESSAGE => self.text.push_str(value),
+            SCORER_LOGGER => self.scorer_logger = Some(value.to_owned()),
+            _ => {}
         }
     }
 

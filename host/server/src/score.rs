@@ -1,23 +1,27 @@
 //! `/score`: from a request to a scorer's answer.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::response::Response;
 use bytes::Bytes;
 use http::header;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use scorebox_sandbox::{Exception, Fault, Outcome, Request, Response as Scored, Run, Trap};
+use hyper::body::Frame;
+use scorebox_sandbox::{Exception, Fault, Outcome, Piece, Request, Response as Scored, Run, Streamed, Trap};
+use tracing::Span;
 
 use crate::app::{self, App, DEFAULT_ENDPOINT, client, sent_uri};
 use crate::body;
-use crate::endpoint::Endpoint;
 use crate::error::{Error, RUN_FUNCTION_FAILED, python_bool};
 use crate::ids::RequestIds;
 use crate::input::{self, InputError, InputMode};
 use crate::scorer_log::ScorerLog;
+use crate::settings::Settings;
 
 /// `x-ms-run-fn-exec-ms`: how long `run` took.
 static RUN_FN_EXEC_MS: HeaderName = HeaderName::from_static("x-ms-run-fn-exec-ms");
@@ -42,7 +46,11 @@ pub(crate) async fn score(app: &App, ids: &RequestIds, parts: &Parts, body: Body
     let endpoint = app.endpoints.get(DEFAULT_ENDPOINT).ok_or(Error::NotReady)?;
     if endpoint.mode != InputMode::Raw {
         match parts.method {
-            Method::OPTIONS => return Ok(app::text("")),
+            Method::OPTIONS => {
+                let mut response = app::text("");
+                response.headers_mut().insert(&RUN_FUNCTION_FAILED, python_bool(false));
+                return Ok(response);
+            }
             Method::HEAD => return Err(Error::Input(InputError::Method)),
             _ => {}
         }
@@ -55,7 +63,7 @@ pub(crate) async fn score(app: &App, ids: &RequestIds, parts: &Parts, body: Body
     let request = request(ids, parts, input);
     let run = app.sandbox.run(&endpoint.deployment, request, Arc::new(ScorerLog::for_request())).await;
     drop(body);
-    answer(&endpoint, run)
+    answer(&app.settings, run)
 }
 
 /// The request as the scorer gets it.
@@ -79,7 +87,7 @@ fn request(ids: &RequestIds, parts: &Parts, input: Bytes) -> Request {
 }
 
 /// The answer to the client; what it must not know goes to the log.
-fn answer(endpoint: &Endpoint, run: Run) -> Result<Response, Error> {
+fn answer(settings: &Settings, run: Run) -> Result<Response, Error> {
     tracing::debug!(
         target: "azmlinfsrv",
         queued_us = run.timing.queued.as_micros(),
@@ -88,49 +96,79 @@ fn answer(endpoint: &Endpoint, run: Run) -> Result<Response, Error> {
         "run() ended"
     );
     match run.outcome {
-        Outcome::Response(scored) => response(endpoint.mode, scored, run.timing.run),
+        Outcome::Response(Scored { status, headers, body }) => {
+            response(status, headers, run.timing.run, Body::from(body))
+        }
+        Outcome::Stream(mut streamed) => {
+            let headers = std::mem::take(&mut streamed.headers);
+            response(streamed.status, headers, run.timing.run, Body::new(StreamBody::new(streamed)))
+        }
         Outcome::Fault(Fault::BadInput(message)) => Err(Error::BadInput(message)),
         Outcome::Fault(Fault::UnsupportedInput(message)) => Err(Error::UnsupportedInput(message)),
-        Outcome::Fault(Fault::Failed(Exception { kind, message, traceback })) => {
-            let traceback = traceback.trim_end();
-            let separator = if traceback.is_empty() { "" } else { "\n" };
-            tracing::error!(target: "azmlinfsrv", "Encountered Exception: {kind}: {message}{separator}{traceback}");
+        Outcome::Fault(Fault::Failed(exception)) => {
+            log_exception(exception);
             Err(Error::Script)
         }
-        Outcome::Trap(Trap { reason, backtrace }) => {
-            let separator = if backtrace.is_empty() { "" } else { "\n" };
-            tracing::error!(target: "azmlinfsrv", "run() was stopped: {reason}{separator}{backtrace}");
+        Outcome::Fault(Fault::TimedOut(exception)) => {
+            log_exception(exception);
+            Err(Error::Timeout(settings.scoring_timeout))
+        }
+        Outcome::Fault(Fault::Unencodable(exception)) => {
+            log_exception(exception);
+            Err(Error::Internal)
+        }
+        Outcome::Trap(trap) => {
+            log_trap(trap);
             Err(Error::Script)
         }
         Outcome::OutOfMemory { limit } => {
-            tracing::error!(target: "azmlinfsrv", "run() was stopped: it needed more memory than the limit of {limit} bytes");
+            log_out_of_memory(limit);
             Err(Error::Script)
         }
         Outcome::Deadline(limit) => {
-            tracing::error!(target: "azmlinfsrv", "run() was stopped: Scoring timeout after {} ms", limit.as_millis());
+            log_deadline(limit);
             Err(Error::Timeout(limit))
         }
         Outcome::Refused(refused) => Err(Error::Refused(refused)),
     }
 }
 
+fn log_exception(Exception { kind, message, traceback }: Exception) {
+    let traceback = traceback.trim_end();
+    if traceback.starts_with("Traceback ") {
+        // It ends with the kind and the message.
+        tracing::error!(target: "azmlinfsrv", "Encountered Exception: {traceback}");
+    } else {
+        let separator = if traceback.is_empty() { "" } else { "\n" };
+        tracing::error!(target: "azmlinfsrv", "Encountered Exception: {kind}: {message}{separator}{traceback}");
+    }
+}
+
+fn log_trap(Trap { reason, backtrace }: Trap) {
+    let separator = if backtrace.is_empty() { "" } else { "\n" };
+    tracing::error!(target: "azmlinfsrv", "run() was stopped: {reason}{separator}{backtrace}");
+}
+
+fn log_out_of_memory(limit: u64) {
+    tracing::error!(target: "azmlinfsrv", "run() was stopped: it needed more memory than the limit of {limit} bytes");
+}
+
+fn log_deadline(limit: Duration) {
+    tracing::error!(target: "azmlinfsrv", "run() was stopped: Scoring timeout after {} ms", limit.as_millis());
+}
+
 /// A scorer's answer in HTTP.
-fn response(mode: InputMode, scored: Scored, took: Duration) -> Result<Response, Error> {
-    let status = StatusCode::from_u16(scored.status).ok().filter(|status| status.as_u16() >= 200).ok_or_else(|| {
-        tracing::error!(target: "azmlinfsrv", "run() answered with status {}, which is none of 200 to 999", scored.status);
+fn response(status: u16, scored: Vec<(String, Vec<u8>)>, took: Duration, body: Body) -> Result<Response, Error> {
+    let status = StatusCode::from_u16(status).ok().filter(|status| status.as_u16() >= 200).ok_or_else(|| {
+        tracing::error!(target: "azmlinfsrv", "run() answered with status {status}, which is none of 200 to 999");
         Error::Internal
     })?;
-    if scored.headers.len() > MAX_HEADERS {
-        tracing::error!(target: "azmlinfsrv", "run() set {} headers, more than the {MAX_HEADERS} that a response may have", scored.headers.len());
+    if scored.len() > MAX_HEADERS {
+        tracing::error!(target: "azmlinfsrv", "run() set {} headers, more than the {MAX_HEADERS} that a response may have", scored.len());
         return Err(Error::Internal);
     }
-    let mut headers = HeaderMap::with_capacity(scored.headers.len() + 8);
-    // A scorer that builds responses itself says this itself.
-    let said = scored.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(RUN_FUNCTION_FAILED.as_str()));
-    if mode != InputMode::Raw && !said {
-        headers.insert(&RUN_FUNCTION_FAILED, python_bool(false));
-    }
-    for (name, value) in scored.headers {
+    let mut headers = HeaderMap::with_capacity(scored.len() + 8);
+    for (name, value) in scored {
         append(&mut headers, &name, value);
     }
     if status.is_server_error() {
@@ -138,16 +176,62 @@ fn response(mode: InputMode, scored: Scored, took: Duration) -> Result<Response,
     }
     let milliseconds = format!("{:.3}", took.as_secs_f64() * 1e3);
     headers.append(&RUN_FN_EXEC_MS, HeaderValue::try_from(milliseconds).map_err(|_| Error::Internal)?);
-    let body = if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-        Body::empty()
-    } else {
-        Body::from(scored.body)
-    };
+    let body = if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) { Body::empty() } else { body };
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     Ok(response)
 }
+
+/// A body that a scorer sends while it makes it.
+#[derive(Debug)]
+struct StreamBody {
+    /// There until the end.
+    streamed: Option<Streamed>,
+    span: Span,
+}
+
+impl StreamBody {
+    fn new(streamed: Streamed) -> Self {
+        Self { streamed: Some(streamed), span: Span::current() }
+    }
+}
+
+impl HttpBody for StreamBody {
+    type Data = Bytes;
+    type Error = BodyCut;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let Some(streamed) = self.streamed.as_mut() else { return Poll::Ready(None) };
+        let run = match ready!(streamed.poll_next(cx)) {
+            Piece::Body(piece) => return Poll::Ready(Some(Ok(Frame::data(piece.into())))),
+            Piece::End(run) => run,
+        };
+        self.streamed = None;
+        let span = self.span.clone();
+        let _in_request = span.enter();
+        match run.outcome {
+            Outcome::Response(_) => return Poll::Ready(None),
+            Outcome::Fault(Fault::Failed(exception) | Fault::TimedOut(exception) | Fault::Unencodable(exception)) => {
+                log_exception(exception);
+            }
+            Outcome::Trap(trap) => log_trap(trap),
+            Outcome::OutOfMemory { limit } => log_out_of_memory(limit),
+            Outcome::Deadline(limit) => log_deadline(limit),
+            other => tracing::error!(target: "azmlinfsrv", "run() ended its stream with {other:?}"),
+        }
+        Poll::Ready(Some(Err(BodyCut)))
+    }
+}
+
+/// The scorer did not come to the end of the body that it was sending. The connection is closed before the last chunk, so
+/// that the client sees it.
+#[derive(Debug, thiserror::Error)]
+#[error("the scorer did not come to the end of its response")]
+struct BodyCut;
 
 /// Adds a header of the scorer's, unless it is not the scorer's to set or no header at all.
 fn append(headers: &mut HeaderMap, name: &str, value: Vec<u8>) {

@@ -22,17 +22,18 @@ impl ScorerLog {
 }
 
 impl LogSink for ScorerLog {
-    fn write(&self, stream: LogStream, level: LogLevel, text: &str) {
+    fn write(&self, stream: LogStream, level: LogLevel, logger: &str, text: &str) {
+        let scorer_logger = (!logger.is_empty()).then_some(logger);
         // The target and the level of an event have to be known when it is compiled.
         macro_rules! event {
             ($target:literal) => {
                 match level {
-                    LogLevel::Debug => tracing::debug!(target: $target, parent: &self.span, "{text}"),
-                    LogLevel::Info => tracing::info!(target: $target, parent: &self.span, "{text}"),
-                    LogLevel::Warning => tracing::warn!(target: $target, parent: &self.span, "{text}"),
-                    LogLevel::Error => tracing::error!(target: $target, parent: &self.span, "{text}"),
+                    LogLevel::Debug => tracing::debug!(target: $target, parent: &self.span, scorer_logger, "{text}"),
+                    LogLevel::Info => tracing::info!(target: $target, parent: &self.span, scorer_logger, "{text}"),
+                    LogLevel::Warning => tracing::warn!(target: $target, parent: &self.span, scorer_logger, "{text}"),
+                    LogLevel::Error => tracing::error!(target: $target, parent: &self.span, scorer_logger, "{text}"),
                     LogLevel::Critical => {
-                        tracing::error!(target: $target, parent: &self.span, critical = true, "{text}");
+                        tracing::error!(target: $target, parent: &self.span, scorer_logger, critical = true, "{text}");
                     }
                 }
             };

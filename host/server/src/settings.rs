@@ -21,6 +21,9 @@ pub struct Settings {
     pub cors: Option<Cors>,
     /// Limits on request bodies.
     pub body: BodyLimits,
+    /// The time for `run` that is named when a scorer itself gives up waiting: `SCORING_TIMEOUT_MS`. Default 1 h, as in the
+    /// contract.
+    pub scoring_timeout: Duration,
     /// Whether each request is logged.
     pub request_log: bool,
 }
@@ -34,6 +37,7 @@ impl Default for Settings {
             server_version: Some(HeaderValue::from_static(CONTRACT_VERSION)),
             cors: None,
             body: BodyLimits::default(),
+            scoring_timeout: Duration::from_hours(1),
             request_log: true,
         }
     }

@@ -1,4 +1,4 @@
-//! `scorebox build`: from a Rust project to a component.
+//! From a Rust project to a component.
 //!
 //! 1. Find a toolchain that compiles for WebAssembly: the user's own when its target is installed, else Debian's, which
 //!    compiles the standard library first.
@@ -8,12 +8,14 @@
 
 use std::ffi::OsString;
 use std::fmt::{self, Display};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::str::FromStr;
 
 use serde::Deserialize;
+
+use super::{folder, write_atomically};
 
 /// Where Debian's packages put their programs. A toolchain of that kind is looked for nowhere else.
 const DEBIAN_BIN: &str = "/usr/bin";
@@ -144,18 +146,20 @@ pub(crate) enum BuildError {
 
 /// What is built, and how.
 #[derive(Debug)]
-pub(crate) struct Project {
+pub(super) struct RustProject {
     /// Folder of the crate.
     pub(crate) folder: PathBuf,
     /// What it is compiled for.
     pub(crate) target: Target,
     /// Bytes of its stack in linear memory. They are part of what each fresh instance starts with, so less is faster.
     pub(crate) stack: u64,
+    /// Write the module as it is, for a part of a component that is put together elsewhere.
+    pub(crate) core_module: bool,
 }
 
 /// Compiles a crate and writes it as a component to `output`, whose folder has to exist already. Cargo's progress and
 /// messages go to the standard error; what it makes goes to its usual target folder.
-pub(crate) fn build(project: &Project, output: &Path) -> Result<BuildReport, BuildError> {
+pub(crate) fn build(project: &RustProject, output: &Path) -> Result<BuildReport, BuildError> {
     let target = project.target;
     let manifest = project.folder.join("Cargo.toml");
     if !manifest.is_file() {
@@ -173,7 +177,7 @@ pub(crate) fn build(project: &Project, output: &Path) -> Result<BuildReport, Bui
     let toolchain = Toolchain::find(target, &manifest)?;
     check_project(&toolchain, &manifest)?;
     let module = compile(&toolchain, &manifest, project)?;
-    let component = componentize(&module)?;
+    let component = if project.core_module { read(&module)? } else { componentize(&module)? };
     write_atomically(output, &component).map_err(|source| BuildError::File {
         action: "write",
         path: output.to_owned(),
@@ -360,7 +364,7 @@ fn check_metadata(json: &[u8], manifest: &Path) -> Result<(), BuildError> {
 }
 
 /// Runs `cargo rustc` and returns the path of the module that it made.
-fn compile(toolchain: &Toolchain, manifest: &Path, project: &Project) -> Result<PathBuf, BuildError> {
+fn compile(toolchain: &Toolchain, manifest: &Path, project: &RustProject) -> Result<PathBuf, BuildError> {
     let target = project.target;
     let mut cargo = toolchain.cargo(manifest);
     cargo.args(["rustc", "--lib", "--release", "--message-format=json-render-diagnostics"]);
@@ -410,10 +414,13 @@ fn find_module(messages: impl BufRead, manifest: &Path) -> Result<Option<PathBuf
     Ok(module)
 }
 
+fn read(path: &Path) -> Result<Vec<u8>, BuildError> {
+    std::fs::read(path).map_err(|source| BuildError::File { action: "read", path: path.to_owned(), source })
+}
+
 /// The bytes of the module as a component.
 fn componentize(path: &Path) -> Result<Vec<u8>, BuildError> {
-    let module =
-        std::fs::read(path).map_err(|source| BuildError::File { action: "read", path: path.to_owned(), source })?;
+    let module = read(path)?;
     if wasmparser::Parser::is_component(&module) {
         return Ok(module);
     }
@@ -434,31 +441,6 @@ fn has_component_type(module: &[u8]) -> bool {
     })
 }
 
-/// Writes a file beside `path` and renames it: at no time is there half a component.
-fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".scorebox-build-");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // As readable as a compiler's output is; the umask still applies.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder.tempfile_in(folder(path))?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
-}
-
-/// The folder that a file is in.
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
 fn cannot_start(command: &Command, source: io::Error) -> BuildError {
     BuildError::Start { program: command.get_program().to_string_lossy().into_owned(), source }
 }
@@ -469,8 +451,8 @@ mod tests {
 
     const MANIFEST: &str = "/project/Cargo.toml";
 
-    fn project(folder: &Path) -> Project {
-        Project { folder: folder.to_owned(), target: Target::Unknown, stack: 128 * 1024 }
+    fn project(folder: &Path) -> RustProject {
+        RustProject { folder: folder.to_owned(), target: Target::Unknown, stack: 128 * 1024, core_module: false }
     }
 
     #[test]
@@ -558,17 +540,6 @@ mod tests {
         let component = folder.path().join("empty.wasm");
         std::fs::write(&component, b"\0asm\x0d\0\x01\0").expect("the component is written");
         assert_eq!(componentize(&component).expect("it is a component"), b"\0asm\x0d\0\x01\0");
-    }
-
-    #[test]
-    fn writing_replaces_the_file_and_leaves_nothing_beside_it() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("model.wasm");
-        for content in [b"old", b"new"] {
-            write_atomically(&path, content).expect("the file is written");
-        }
-        assert_eq!(std::fs::read(&path).expect("the file is there"), b"new");
-        assert_eq!(folder.path().read_dir().expect("the folder is there").count(), 1);
     }
 
     #[test]

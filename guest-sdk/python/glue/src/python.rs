@@ -1,0 +1,110 @@
+//! Calls of CPython, by its C API.
+//!
+//! Objects are addresses in Python's memory. None is ever given back: what is made before the snapshot is kept by it, and
+//! what is made after it goes with the instance.
+#![expect(unsafe_code, reason = "calls of other modules are foreign functions")]
+
+use crate::bridge;
+
+/// What went wrong in CPython; the traceback, where there is one, has gone to standard error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failed(pub(crate) &'static str);
+
+/// An object: its address in Python's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Object(u32);
+
+#[link(wasm_import_module = "bridge")]
+unsafe extern "C" {
+    safe fn _initialize();
+    safe fn turn(code: u32, bytes: u32) -> u32;
+    safe fn host_alloc(bytes: u32) -> u32;
+    safe fn PyImport_ImportModule(name: u32) -> u32;
+    safe fn PyObject_GetAttrString(object: u32, name: u32) -> u32;
+    safe fn PyObject_Vectorcall(callable: u32, arguments: u32, count: u32, names: u32) -> u32;
+    safe fn PyBytes_FromStringAndSize(bytes: u32, length: u32) -> u32;
+    safe fn PyBytes_AsString(object: u32) -> u32;
+    safe fn PyBytes_Size(object: u32) -> u32;
+    safe fn PyTuple_GetItem(tuple: u32, index: u32) -> u32;
+    safe fn PyErr_Print();
+}
+
+/// Starts the interpreter and runs source text in it, as if it were typed in.
+pub(crate) fn start(code: &str) -> Result<(), Failed> {
+    _initialize();
+    let address = allocate(code.as_bytes())?;
+    match turn(address, code.len() as u32) {
+        0 => Ok(()),
+        _ => Err(Failed("the interpreter did not start")),
+    }
+}
+
+/// Imports a module.
+pub(crate) fn import(name: &str) -> Result<Object, Failed> {
+    object(PyImport_ImportModule(c_string(name)?), "a module cannot be imported")
+}
+
+impl Object {
+    /// An attribute.
+    pub(crate) fn attribute(self, name: &str) -> Result<Self, Failed> {
+        object(PyObject_GetAttrString(self.0, c_string(name)?), "an attribute is missing")
+    }
+
+    /// Calls it with at most four arguments.
+    pub(crate) fn call(self, arguments: &[Self]) -> Result<Self, Failed> {
+        let mut array = [0; 16];
+        for (place, argument) in array.chunks_exact_mut(4).zip(arguments) {
+            place.copy_from_slice(&argument.0.to_le_bytes());
+        }
+        let array = allocate(&array)?;
+        object(PyObject_Vectorcall(self.0, array, arguments.len() as u32, 0), "a call raised an exception")
+    }
+
+    /// A new `bytes`.
+    pub(crate) fn bytes(contents: &[u8]) -> Result<Self, Failed> {
+        let made = object(PyBytes_FromStringAndSize(0, contents.len() as u32), "there is not enough memory")?;
+        write(PyBytes_AsString(made.0), contents)?;
+        Ok(made)
+    }
+
+    /// The contents of a `bytes`.
+    pub(crate) fn contents(self) -> Result<Vec<u8>, Failed> {
+        let address = PyBytes_AsString(self.0);
+        if address == 0 {
+            PyErr_Print();
+            return Err(Failed("an answer is not bytes"));
+        }
+        bridge::read_python_vec(address, PyBytes_Size(self.0)).map_err(|_| Failed("an answer is out of bounds"))
+    }
+
+    /// An item of a `tuple`.
+    pub(crate) fn item(self, index: u32) -> Result<Self, Failed> {
+        object(PyTuple_GetItem(self.0, index), "an answer is not a tuple of its length")
+    }
+}
+
+fn object(address: u32, error: &'static str) -> Result<Object, Failed> {
+    if address == 0 {
+        PyErr_Print();
+        return Err(Failed(error));
+    }
+    Ok(Object(address))
+}
+
+/// Puts bytes into Python's memory, which belong to nobody afterwards.
+pub(crate) fn allocate(bytes: &[u8]) -> Result<u32, Failed> {
+    match host_alloc(bytes.len() as u32) {
+        0 => Err(Failed("there is not enough memory")),
+        address => write(address, bytes).map(|()| address),
+    }
+}
+
+fn write(address: u32, bytes: &[u8]) -> Result<(), Failed> {
+    bridge::write_python(address, bytes).map_err(|_| Failed("an address is out of bounds"))
+}
+
+fn c_string(text: &str) -> Result<u32, Failed> {
+    let mut bytes = text.as_bytes().to_vec();
+    bytes.push(0);
+    allocate(&bytes)
+}

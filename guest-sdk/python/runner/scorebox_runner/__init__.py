@@ -1,0 +1,164 @@
+"""Serves a `score.py` as Azure ML's inference server does, in a sandbox.
+
+The host calls `init` once and takes a snapshot of the memory. `schema` and `run` start from it, each in a copy of its own:
+`run` is called at most once in the life of an instance.
+"""
+
+import json
+import logging
+import os
+import sys
+import traceback
+
+from flask import Response
+
+from . import (
+    context,
+    global_state,
+    hints,
+    model_directory,
+    output,
+    randomness,
+    responses,
+    restrictions,
+    schema_fixes,
+    schemas,
+    script,
+    snapshot,
+)
+from .errors import BadInput, UserScriptError, UserScriptException, operator_text
+from .head import RequestHead
+
+_log = logging.getLogger("azmlinfsrv")
+
+CHECK = "SCOREBOX_CHECK"
+"""Environment variable that asks for advice on the script, besides deploying it."""
+
+_REHEARSALS = 32
+
+_script: script.Script
+_context: context.ScoringContext
+_description: bytes
+
+
+def init() -> bytes:
+    """Imports the script, checks it and calls its `init()`.
+
+    What the script is told comes from the environment: `AZUREML_ENTRY_SCRIPT`, `AML_APP_ROOT`, `AZUREML_SOURCE_DIRECTORY`,
+    `AZUREML_MODEL_DIR`. Returns nothing on success, else a text in UTF-8 that says why the script cannot be served.
+    """
+    try:
+        _init()
+    except BaseException as error:
+        return _explain(error).encode("utf-8", "backslashreplace")
+    finally:
+        output.finish()
+    return b""
+
+
+def schema() -> bytes:
+    """What `run()` takes and gives, as JSON; see `schemas.describe`."""
+    return _description
+
+
+def run(head: bytes, body: bytes) -> responses.Answer:
+    """Scores one request; see `head` for the form of a request's head and `responses` for that of the answer.
+
+    Never raises.
+    """
+    try:
+        return _run(RequestHead(head), body)
+    except BadInput as error:
+        return responses.bad_input(str(error))
+    except BaseException as error:
+        return responses.of_error(error)
+    finally:
+        output.finish()
+
+
+def _init() -> None:
+    global _script, _context, _description
+    sys.argv = ["azmlinfsrv"]
+    sys.dont_write_bytecode = True
+    output.install(os.environ.get("AML_APP_ROOT", os.getcwd()), script.entry_script())
+    restrictions.install()
+    schema_fixes.install()
+    hints.watch_pickles()
+    randomness.watch()
+    # The contract's second name for these modules; it works without a package `azureml`.
+    from azureml_inference_server_http.api import aml_request, aml_response
+
+    sys.modules["azureml.contrib.services.aml_request"] = aml_request
+    sys.modules["azureml.contrib.services.aml_response"] = aml_response
+    _script = script.load()
+    if CHECK in os.environ:
+        _warn_of_global_state()
+    _script.invoke_init()
+    _description = schemas.describe(_script)
+    _context = context.enter()
+    randomness.settle()
+    _rehearse()
+    snapshot.prepare()
+
+
+def _warn_of_global_state() -> None:
+    path = script.entry_script()
+    if path is None:
+        return
+    with open(path, encoding="utf-8") as file:
+        findings = global_state.find(file.read())
+    for finding in findings:
+        _log.warning("%s:%d: run() %s; no later request will see it", path, finding.line, finding.what)
+
+
+def _run(head: RequestHead, body: bytes) -> responses.Answer:
+    randomness.renew()
+    _context.begin(head, body)
+    result = _script.invoke_run(_script.arguments(head, body))
+    if _context.has_after_request:
+        result = _context.after_request(responses.to_response(result))
+    if isinstance(result, Response):
+        _log.info("run() output is HTTP Response")
+        return responses.of_response(result, head.method, lambda: _context.request.environ)
+    return responses.of_value(result)
+
+
+def _rehearse() -> None:
+    """Does what every request does, often enough for the interpreter to have specialised the code for it.
+
+    The script is left out: how often its `run()` has been called may matter to it.
+    """
+    request = b"id\n\nPOST\nhttp\n/score\n?a=1\n127.0.0.1\n0\nhost: localhost\ncontent-type: application/json"
+    body = b'{"": [0, 0.5, "", null, {}]}'
+    for _ in range(_REHEARSALS):
+        randomness.renew()
+        head = RequestHead(request)
+        head.headers_by_title()
+        _context.begin(head, body)
+        try:
+            _script.arguments(head, body)
+        except BadInput as error:
+            responses.bad_input(str(error))
+        responses.of_value(json.loads(body))
+        _context.request.get_json()
+        _context.request.args.get("a")
+        _context.request.headers.get("host")
+        responses.of_response(Response(body, headers={"a": "b"}), head.method, dict)
+        _context.forget()
+        output.finish()
+
+
+def _explain(error: BaseException) -> str:
+    """Logs why the script cannot be served; returns the short of it."""
+    trace = "".join(traceback.format_exception(error)).rstrip()
+    cause = error.__cause__ or error
+    if isinstance(error, UserScriptException):
+        _log.error("User's init function failed")
+        _log.error("Encountered Exception %s", trace)
+        model_directory.log_contents()
+        reason = f"init() failed: {operator_text(cause)}"
+    else:
+        _log.error(trace)
+        reason = str(error) if cause is error and isinstance(error, UserScriptError) else operator_text(cause)
+    hint = hints.hint(cause)
+    return f"{reason}\n{hint}" if hint else reason

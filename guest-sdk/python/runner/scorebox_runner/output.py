@@ -1,0 +1,113 @@
+"""What a script says: `print`, `logging`, and what it writes to `sys.stdout` and `sys.stderr`.
+
+As in Azure ML's inference server `print` makes a record of the logger `azmlinfsrv.print`, and loggers below `azmlinfsrv`
+are shown from level INFO. Everything else that reaches `sys.stdout` or `sys.stderr`, Python's own logging and warnings
+among it, makes one record for each line.
+"""
+
+import builtins
+import io
+import json
+import logging
+import logging.config
+import os
+import sys
+from typing import Any
+
+from . import door
+
+_print_logger = logging.getLogger("azmlinfsrv.print")
+
+
+class LineStream(io.RawIOBase):
+    """Bytes in, one record of the host's log for each line out. A line that is not ended waits for `finish`."""
+
+    def __init__(self, stream: int, level: int) -> None:
+        """`stream` and `level` are those of `door.log`."""
+        super().__init__()
+        self._stream = stream
+        self._level = level
+        self._begun = b""
+
+    def writable(self) -> bool:
+        """True."""
+        return True
+
+    def close(self) -> None:
+        """Does nothing: a text stream that lets go of this one must not end it for the others."""
+
+    def write(self, data: Any) -> int:
+        """Takes all of `data`; returns its length in bytes."""
+        data = bytes(data)
+        *lines, self._begun = (self._begun + data).split(b"\n")
+        for line in lines:
+            self._log(line)
+        return len(data)
+
+    def finish(self) -> None:
+        """Writes the line that has begun, if there is one."""
+        if self._begun:
+            line, self._begun = self._begun, b""
+            self._log(line)
+
+    def _log(self, line: bytes) -> None:
+        door.log(self._stream, self._level, "", line.removesuffix(b"\r").decode("utf-8", "backslashreplace"))
+
+
+class DoorHandler(logging.Handler):
+    """Hands records to the host, which adds time and level."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one record, tracebacks included."""
+        try:
+            level = min(max(record.levelno // 10 - 1, door.DEBUG), door.CRITICAL)
+            door.log(door.LOGGER, level, record.name, self.format(record))
+        except Exception:
+            self.handleError(record)
+
+
+_stdout = LineStream(door.STDOUT, door.INFO)
+_stderr = LineStream(door.STDERR, door.WARNING)
+
+
+def install(app_root: str, script: str | None) -> None:
+    """Replaces `print`, `sys.stdout` and `sys.stderr`, and configures logging.
+
+    A file `logging.json` in `app_root`, else beside the script, replaces the configuration, as `logging.config.dictConfig`
+    takes it; raises `ValueError` when it does not take it.
+    """
+    sys.stdout = sys.__stdout__ = _text(_stdout)
+    sys.stderr = sys.__stderr__ = _text(_stderr)
+    builtins.print = _print
+    server = logging.getLogger("azmlinfsrv")
+    folders = [app_root] + ([os.path.dirname(script)] if script else [])
+    path = next((path for path in (os.path.join(folder, "logging.json") for folder in folders) if os.path.exists(path)), None)
+    if path is None:
+        server.handlers[:] = [DoorHandler()]
+        server.setLevel(logging.INFO)
+        server.propagate = False
+        return
+    with open(path, encoding="utf-8") as file:
+        logging.config.dictConfig(json.load(file))
+    server.info("Loaded logging config from %s", path)
+
+
+def finish() -> None:
+    """Writes lines that have begun and will not be ended."""
+    _stdout.finish()
+    _stderr.finish()
+
+
+def _text(stream: LineStream) -> io.TextIOWrapper:
+    return io.TextIOWrapper(stream, encoding="utf-8", errors="backslashreplace", newline="\n", write_through=True)
+
+
+_original_print = builtins.print
+
+
+def _print(*objects: object, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False) -> None:
+    """Prints to the server's log; `end` and `flush` have no meaning there. To a `file` it prints as ever."""
+    if file is None or file is sys.stdout:
+        _print_logger.info((" " if sep is None else sep).join(map(str, objects)))
+    else:
+        _original_print(*objects, sep=sep, end=end, file=file, flush=flush)

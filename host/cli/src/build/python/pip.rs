@@ -1,0 +1,539 @@
+//! pip as the index: it looks for versions, with the user's settings, and fetches wheels.
+//!
+//! It is told to take wheels that run on any system with the runtime's version of Python. It then runs no code of any
+//! package. What it says with `-vv` about files that it passes over tells why a package cannot be had.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use pep440_rs::Version;
+
+use super::resolve::{Ask, Index};
+use super::wheel::{Wheel, WheelName};
+use crate::python::{PYTHON, Source, Warning, normalized};
+
+/// Endings of source code's archives.
+const SOURCE_ENDINGS: [&str; 5] = [".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz"];
+
+/// Why pip does not give a package.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::build) enum PipError {
+    /// Python cannot be started.
+    #[error(
+        "cannot start `{}`, whose pip gets the packages: {source}; install Python with pip, or name another with --python",
+        program.to_string_lossy()
+    )]
+    Start {
+        /// Its name or path.
+        program: OsString,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It has no pip.
+    #[error(
+        "`{}` has no pip, which gets the packages; install it (`{} -m ensurepip`, or your system's package python3-pip), or \
+         name another Python with --python",
+        .0.to_string_lossy(), .0.to_string_lossy()
+    )]
+    NoPip(OsString),
+    /// Packages that cannot be had.
+    #[error("these packages cannot be put into the sandbox:\n{}", list(.0))]
+    Refused(Vec<Refusal>),
+    /// A wheel that cannot be read.
+    #[error("{0}")]
+    Wheel(String),
+    /// A temporary folder cannot be used.
+    #[error("cannot use a temporary folder: {0}")]
+    Temporary(io::Error),
+}
+
+fn list(refusals: &[Refusal]) -> String {
+    let lines: Vec<_> = refusals.iter().map(|refusal| format!("  {refusal}")).collect();
+    lines.join("\n")
+}
+
+/// A package that cannot be had.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::build) struct Refusal {
+    key: String,
+    /// Who asks for it.
+    asked: String,
+    reason: Reason,
+}
+
+/// Why a package cannot be had.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::build) enum Reason {
+    /// It has machine code.
+    Native {
+        /// The newest version that would do.
+        version: Option<Version>,
+        /// An older version that has none.
+        pure: Option<Version>,
+    },
+    /// There is only source code.
+    Source,
+    /// There is no such package, or no such version, for this Python. The text is pip's.
+    None(String),
+    /// Building it from source code failed, or led to machine code.
+    Build(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, for {}: ", self.key, self.asked)?;
+        match &self.reason {
+            Reason::Native { version, pure } => {
+                match version {
+                    Some(version) => write!(f, "version {version} has machine code")?,
+                    None => write!(f, "it has machine code")?,
+                }
+                write!(f, " for other systems, which the sandbox does not run. Way out: ")?;
+                if let Some(pure) = pure {
+                    write!(f, "ask for {}=={pure}, which has none, if so old a version will do; or ", self.key)?;
+                }
+                f.write_str(way_out(&self.key))
+            }
+            Reason::Source => write!(
+                f,
+                "there is no wheel of it, only source code. To make a wheel, the package's own code is run on this machine, \
+                 outside of any sandbox: if you trust it, build with --allow-sdist"
+            ),
+            Reason::None(text) => {
+                write!(f, "there is none for Python {PYTHON}: {text}")?;
+                if self.key.starts_with("azureml") {
+                    write!(f, ". Way out: {}", way_out(&self.key))?;
+                }
+                Ok(())
+            }
+            Reason::Build(text) => write!(f, "no wheel without machine code could be made of its source code: {text}"),
+        }
+    }
+}
+
+/// What to do instead of using a package with machine code.
+fn way_out(key: &str) -> &'static str {
+    match key {
+        "lightgbm" | "xgboost" | "catboost" => {
+            "train with scikit-learn's HistGradientBoostingClassifier or -Regressor, which the runtime carries; or export \
+             the trees and score them in a scorer written in Rust"
+        }
+        "torch" | "torchvision" | "tensorflow" | "tensorflow-cpu" | "tflite-runtime" | "keras" | "jax" | "jaxlib"
+        | "onnxruntime" | "onnx" | "paddlepaddle" | "mxnet" => {
+            "export the weights and compute with numpy, if the network is small; or write the scorer in Rust, with a crate \
+             that runs ONNX models"
+        }
+        "tokenizers" | "sentencepiece" | "spacy" | "safetensors" => {
+            "write the scorer in Rust, in which this library can be used directly; or use scikit-learn's text features"
+        }
+        "pydantic-core" => "use dataclasses, or the decorators of inference-schema, which the runtime provides",
+        "rpds-py" => "ask for jsonschema<4.18, which does without it",
+        "orjson" | "ujson" | "rapidjson" | "python-rapidjson" => "use the standard library's json",
+        "pyarrow" | "polars" | "fastparquet" | "duckdb" => {
+            "use pandas, which the runtime carries, and save the data as CSV, JSON or in numpy's format"
+        }
+        "numba" | "llvmlite" => "compute with numpy, which the runtime carries",
+        "opencv-python" | "opencv-python-headless" | "opencv-contrib-python" => {
+            "use Pillow and scipy.ndimage, which the runtime carries"
+        }
+        "uvloop" | "httptools" | "gevent" | "greenlet" | "uvicorn" | "psutil" => {
+            "take it out: serving is not the script's affair here"
+        }
+        "cryptography" | "grpcio" | "psycopg2" | "psycopg2-binary" | "pyodbc" | "pymssql" | "mysqlclient"
+        | "aiohttp" => {
+            "a scorer has no network, so take out what needs it; the client can fetch the data and send it along"
+        }
+        key if key.starts_with("azureml") || key.starts_with("azure-") => {
+            "the services of Azure cannot be reached from the sandbox: take it out, and read the model from the folder in \
+             AZUREML_MODEL_DIR"
+        }
+        _ => "look for a package without machine code that does the same; or write the scorer in Rust",
+    }
+}
+
+/// pip of a Python on this machine.
+pub(super) struct Pip<'a> {
+    /// The Python.
+    pub(super) python: OsString,
+    /// Where it runs: paths in its settings may be relative to the project.
+    pub(super) folder: PathBuf,
+    /// Options from the requirement files.
+    pub(super) options: Vec<String>,
+    /// Whether code of packages may be run to make wheels.
+    pub(super) allow_source: bool,
+    /// Says what goes on.
+    pub(super) note: &'a dyn Fn(&str),
+    /// What may not go well.
+    pub(super) warnings: Vec<Warning>,
+}
+
+impl Index for Pip<'_> {
+    type Error = PipError;
+
+    fn pick(&mut self, asks: &[Ask]) -> Result<Vec<Wheel>, PipError> {
+        let names: Vec<_> = asks.iter().map(|ask| ask.key.as_str()).collect();
+        (self.note)(&format!("looking for {}", names.join(", ")));
+        let (plain, others): (Vec<_>, Vec<_>) = asks.iter().partition(|ask| ask.place().is_none());
+        let mut refusals = Vec::new();
+        let mut wheels = self.index_wheels(&plain, &mut refusals)?;
+        for ask in others {
+            match self.place_wheel(ask)? {
+                Ok(wheel) => wheels.push(wheel),
+                Err(reason) => refusals.push(refusal(ask, reason)),
+            }
+        }
+        if !refusals.is_empty() {
+            refusals.sort_by(|a, b| a.key.cmp(&b.key));
+            return Err(PipError::Refused(refusals));
+        }
+        // In the order of those who ask.
+        let found = |ask: &Ask| wheels.iter().position(|wheel| normalized(&wheel.name) == ask.key);
+        let order: Option<Vec<_>> = asks.iter().map(found).collect();
+        let order =
+            order.ok_or_else(|| PipError::Wheel("pip fetched other packages than it was asked for".to_owned()))?;
+        Ok(order.into_iter().map(|index| wheels[index].clone()).collect())
+    }
+}
+
+fn refusal(ask: &Ask, reason: Reason) -> Refusal {
+    Refusal { key: ask.key.clone(), asked: ask.asked(), reason }
+}
+
+impl Pip<'_> {
+    /// Gets the newest versions from the index.
+    fn index_wheels(&mut self, asks: &[&Ask], refusals: &mut Vec<Refusal>) -> Result<Vec<Wheel>, PipError> {
+        if asks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let folder = tempfile::tempdir().map_err(PipError::Temporary)?;
+        let output = self.download(asks.iter().map(|ask| specifier(ask)), folder.path())?;
+        if !output.status.success() {
+            if let [ask] = asks {
+                match self.refused_or_built(ask, &output)? {
+                    Ok(wheel) => return Ok(vec![wheel]),
+                    Err(reason) => refusals.push(refusal(ask, reason)),
+                }
+                return Ok(Vec::new());
+            }
+            // One by one, to find out about each.
+            let mut wheels = Vec::new();
+            for ask in asks {
+                wheels.extend(self.index_wheels(&[ask], refusals)?);
+            }
+            return Ok(wheels);
+        }
+        let passed_over = PassedOver::read(&text_of(&output));
+        let mut wheels = Vec::new();
+        for wheel in read_wheels(folder.path())? {
+            let Some(ask) = asks.iter().find(|ask| ask.key == normalized(&wheel.name)) else { continue };
+            let newer = |version: Option<Version>| version.filter(|newest| *newest > wheel.version);
+            if let Some(version) = newer(passed_over.newest_native(ask)) {
+                let reason = Reason::Native { version: Some(version), pure: Some(wheel.version) };
+                refusals.push(refusal(ask, reason));
+                continue;
+            }
+            if let Some(version) = newer(passed_over.newest_source(ask)) {
+                self.warnings.push(Warning(format!(
+                    "{} {} is taken for {}: of the newer {version} there is only source code",
+                    wheel.name,
+                    wheel.version,
+                    ask.asked()
+                )));
+            }
+            wheels.push(wheel);
+        }
+        Ok(wheels)
+    }
+
+    /// Finds out why pip does not give a package; makes a wheel if that is allowed.
+    fn refused_or_built(&mut self, ask: &Ask, output: &Output) -> Result<Result<Wheel, Reason>, PipError> {
+        let text = text_of(output);
+        let passed_over = PassedOver::read(&text);
+        if let Some(version) = passed_over.newest_native(ask) {
+            return Ok(Err(Reason::Native { version: Some(version), pure: None }));
+        }
+        if passed_over.newest_source(ask).is_none() {
+            return Ok(Err(Reason::None(errors(&text))));
+        }
+        if !self.allow_source {
+            return Ok(Err(Reason::Source));
+        }
+        self.build(ask, &specifier(ask))
+    }
+
+    /// Gets what is at a URL or path.
+    fn place_wheel(&mut self, ask: &Ask) -> Result<Result<Wheel, Reason>, PipError> {
+        let place = ask.place().unwrap_or_default();
+        let address = place.split(['#', '?']).next().unwrap_or(place);
+        let file = address.rsplit('/').next().unwrap_or(address).replace("%2B", "+");
+        let built = match WheelName::parse(&file) {
+            Some(name) if name.is_pure => {
+                let folder = tempfile::tempdir().map_err(PipError::Temporary)?;
+                let output = self.download(std::iter::once(place.to_owned()), folder.path())?;
+                if !output.status.success() {
+                    return Ok(Err(Reason::None(errors(&text_of(&output)))));
+                }
+                match read_wheels(folder.path())?.pop() {
+                    Some(wheel) => Ok(wheel),
+                    None => Err(Reason::None("pip fetched nothing".to_owned())),
+                }
+            }
+            Some(name) if name.is_native => Err(Reason::Native { version: Some(name.version), pure: None }),
+            Some(_) => Err(Reason::None("the wheel is not one for Python 3".to_owned())),
+            None if self.allow_source => self.build(ask, place)?,
+            None => Err(Reason::Source),
+        };
+        Ok(built.and_then(|mut wheel| {
+            if normalized(&wheel.name) != ask.key {
+                return Err(Reason::None(format!("what is there is {}", wheel.name)));
+            }
+            if !ask.accepts(&wheel.version) {
+                return Err(Reason::None(format!("what is there is version {}", wheel.version)));
+            }
+            wheel.place = Some(place.to_owned());
+            Ok(wheel)
+        }))
+    }
+
+    /// Makes a wheel of source code. That runs the code.
+    fn build(&mut self, ask: &Ask, what: &str) -> Result<Result<Wheel, Reason>, PipError> {
+        (self.note)(&format!("making a wheel of {} by running its code", ask.key));
+        let folder = tempfile::tempdir().map_err(PipError::Temporary)?;
+        let mut command = self.pip("wheel");
+        command.args(["--no-deps", "--ignore-requires-python", "--no-binary", &ask.key, "--wheel-dir"]);
+        command.arg(folder.path()).args(&self.options).arg("--").arg(what);
+        let output = self.run(command)?;
+        if !output.status.success() {
+            return Ok(Err(Reason::Build(errors(&text_of(&output)))));
+        }
+        let built = fs::read_dir(folder.path()).map_err(PipError::Temporary)?;
+        let names = built.flatten().filter_map(|entry| WheelName::parse(&entry.file_name().to_string_lossy()));
+        if !names.into_iter().all(|name| name.is_pure) {
+            return Ok(Err(Reason::Build("it has machine code".to_owned())));
+        }
+        match read_wheels(folder.path())?.pop() {
+            Some(wheel) => Ok(Ok(wheel)),
+            None => Ok(Err(Reason::Build("pip made none".to_owned()))),
+        }
+    }
+
+    /// Fetches wheels for any system into a folder.
+    fn download(&self, what: impl Iterator<Item = String>, folder: &Path) -> Result<Output, PipError> {
+        let mut command = self.pip("download");
+        command.args(["-vv", "--no-deps", "--only-binary", ":all:", "--platform", "any", "--implementation", "py"]);
+        command.args(["--abi", "none", "--python-version", PYTHON, "--dest"]).arg(folder);
+        command.args(&self.options).arg("--").args(what);
+        self.run(command)
+    }
+
+    fn pip(&self, command: &str) -> Command {
+        let mut pip = Command::new(&self.python);
+        pip.args(["-m", "pip", command, "--no-input", "--disable-pip-version-check", "--no-color"]);
+        pip.current_dir(&self.folder).stdin(Stdio::null());
+        // Whether the user wants to install only into virtual environments has no bearing: nothing is installed.
+        pip.env("PIP_REQUIRE_VIRTUALENV", "0").env("PYTHONIOENCODING", "utf-8");
+        pip
+    }
+
+    fn run(&self, mut command: Command) -> Result<Output, PipError> {
+        let start = |source| PipError::Start { program: self.python.clone(), source };
+        let output = command.output().map_err(start)?;
+        if !output.status.success() && text_of(&output).contains("No module named pip") {
+            return Err(PipError::NoPip(self.python.clone()));
+        }
+        Ok(output)
+    }
+}
+
+/// What pip is asked for: all that is asked of the package at once.
+fn specifier(ask: &Ask) -> String {
+    let mut versions: Vec<String> = Vec::new();
+    for (_, requirement) in &ask.demands {
+        if let Source::Versions(all) = &requirement.source {
+            versions.extend(all.iter().map(ToString::to_string));
+        }
+    }
+    versions.sort_unstable();
+    versions.dedup();
+    format!("{}{}", ask.key, versions.join(","))
+}
+
+/// All that a program has written.
+fn text_of(output: &Output) -> String {
+    format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// What pip says went wrong, without what it says besides.
+fn errors(text: &str) -> String {
+    // The first says what it looked for and what there is; the others say the same again. Old versions have no prefix.
+    let begin = |line: &str| {
+        let line = line.trim();
+        line.strip_prefix("ERROR: ").or_else(|| line.starts_with("Could not ").then_some(line)).map(str::to_owned)
+    };
+    match text.lines().find_map(begin) {
+        Some(line) => shortened(&line),
+        None => "pip does not say why; a newer version of pip may (name another Python with --python)".to_owned(),
+    }
+}
+
+/// A text of a size that can be read.
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 400;
+    // pip lists all versions that there are; the newest are at the end.
+    match text.char_indices().nth(LONGEST) {
+        None => text.to_owned(),
+        Some((at, _)) => {
+            let half = LONGEST / 2;
+            let begin: String = text[..at].chars().take(half).collect();
+            let end: String = text.chars().skip(text.chars().count() - half).collect();
+            format!("{begin} … {end}")
+        }
+    }
+}
+
+fn read_wheels(folder: &Path) -> Result<Vec<Wheel>, PipError> {
+    let mut paths: Vec<_> =
+        fs::read_dir(folder).map_err(PipError::Temporary)?.flatten().map(|entry| entry.path()).collect();
+    paths.sort_unstable();
+    paths.retain(|path| path.extension() == Some(OsStr::new("whl")));
+    paths.iter().map(|path| Wheel::read(path).map_err(PipError::Wheel)).collect()
+}
+
+/// The files of an index that pip has passed over.
+#[derive(Debug, Default)]
+struct PassedOver {
+    native: Vec<(String, Version)>,
+    source: Vec<(String, Version)>,
+}
+
+impl PassedOver {
+    /// Reads what pip says with `-vv`: `Skipping link: none of the wheel's tags (…) are compatible (…): https://…`, and
+    /// `Skipping link: No sources permitted for …: https://…`.
+    fn read(text: &str) -> Self {
+        let mut result = Self::default();
+        for line in text.lines() {
+            let Some((_, said)) = line.split_once("Skipping link: ") else { continue };
+            let Some(file) = file_of_link(said) else { continue };
+            if said.starts_with("none of the wheel's tags") {
+                if let Some(name) = WheelName::parse(file).filter(|name| name.is_native) {
+                    result.native.push((name.key, name.version));
+                }
+            } else if said.starts_with("No sources permitted for")
+                && let Some(name) = SOURCE_ENDINGS.iter().find_map(|ending| file.strip_suffix(ending))
+                && let Some((name, version)) = name.rsplit_once('-')
+                && let Ok(version) = version.parse()
+            {
+                result.source.push((normalized(name), version));
+            }
+        }
+        result
+    }
+
+    fn newest_native(&self, ask: &Ask) -> Option<Version> {
+        newest(&self.native, ask)
+    }
+
+    fn newest_source(&self, ask: &Ask) -> Option<Version> {
+        newest(&self.source, ask)
+    }
+}
+
+/// The newest version that will do.
+fn newest(files: &[(String, Version)], ask: &Ask) -> Option<Version> {
+    let fits = |(key, version): &&(String, Version)| {
+        *key == ask.key && ask.accepts(version) && (!version.any_prerelease() || ask.takes_prereleases())
+    };
+    files.iter().filter(fits).map(|(_, version)| version).max().cloned()
+}
+
+/// The name of the file that a link leads to, at the end of what pip says.
+fn file_of_link(said: &str) -> Option<&str> {
+    let at = said.rfind(": http").or_else(|| said.rfind(": file"))?;
+    let link = said[at + 2..].split([' ', '#', '?']).next()?;
+    link.rsplit('/').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::resolve::Who;
+    use super::*;
+    use crate::python::{Origin, Requirement};
+
+    fn ask(requirement: &str) -> Ask {
+        let requirement: Requirement = requirement.parse().unwrap();
+        let origin = Origin { file: "requirements.txt".into(), line: 3 };
+        Ask { key: requirement.key(), demands: vec![(Who::File(origin), requirement)], via: None }
+    }
+
+    const SAID: &str = "\
+  Skipping link: No sources permitted for lightgbm: https://host/x/lightgbm-4.7.0.tar.gz#sha256=aa (from https://host/simple/lightgbm/) (requires-python:>=3.7)
+  Skipping link: none of the wheel's tags (py3-none-win_amd64) are compatible (run pip debug --verbose to show compatible tags): https://host/x/lightgbm-4.6.0-py3-none-win_amd64.whl#sha256=bb (from https://host/simple/lightgbm/)
+  Skipping link: none of the wheel's tags (cp315-cp315-x) are compatible: https://host/x/LightGBM-4.8.0rc1-cp315-cp315-manylinux2014_x86_64.whl
+  Skipping link: none of the wheel's tags (py2-none-any) are compatible: https://host/x/docopt-9-py2-none-any.whl
+  Skipping link: not a file: https://host/simple/lightgbm/
+ERROR: Could not find a version that satisfies the requirement lightgbm (from versions: none)
+ERROR: No matching distribution found for lightgbm
+";
+
+    #[test]
+    fn what_pip_passes_over_tells_why() {
+        let passed_over = PassedOver::read(SAID);
+        let native = |text: &str| passed_over.newest_native(&ask(text)).map(|version| version.to_string());
+        assert_eq!(native("lightgbm").as_deref(), Some("4.6.0"));
+        assert_eq!(native("lightgbm>=4.8.0rc0").as_deref(), Some("4.8.0rc1"));
+        assert_eq!(native("lightgbm<4"), None);
+        assert_eq!(native("docopt"), None);
+        assert_eq!(
+            passed_over.newest_source(&ask("lightgbm")).map(|version| version.to_string()).as_deref(),
+            Some("4.7.0")
+        );
+        assert!(errors(SAID).starts_with("Could not find a version"));
+        assert!(errors(&format!("ERROR: {}", "1.0.0, ".repeat(500))).len() < 500);
+    }
+
+    #[test]
+    fn a_refusal_names_the_package_the_reason_and_the_way_out() {
+        let reason = Reason::Native { version: Some("4.6.0".parse().unwrap()), pure: None };
+        let error = PipError::Refused(vec![refusal(&ask("lightgbm>=4"), reason)]).to_string();
+        for part in
+            ["lightgbm, for requirements.txt line 3 (lightgbm>=4): version 4.6.0", "HistGradientBoosting", "Rust"]
+        {
+            assert!(error.contains(part), "{error}");
+        }
+        let source = refusal(&ask("docopt"), Reason::Source).to_string();
+        assert!(source.contains("--allow-sdist") && source.contains("outside of any sandbox"), "{source}");
+        let pure = Reason::Native { version: None, pure: Some("0.0.1".parse().unwrap()) };
+        assert!(refusal(&ask("pydantic-core"), pure).to_string().contains("ask for pydantic-core==0.0.1"));
+        let none = refusal(&ask("azureml-core"), Reason::None("x".to_owned())).to_string();
+        assert!(none.contains("AZUREML_MODEL_DIR"), "{none}");
+    }
+
+    #[test]
+    fn pip_is_asked_for_everything_at_once() {
+        let mut both = ask("a>=1,<3");
+        both.demands.extend(ask("a[x]!=2,<3").demands);
+        assert_eq!(specifier(&both), "a!=2,<3,>=1");
+    }
+
+    #[test]
+    fn a_python_that_is_not_there_is_said_with_the_way_out() {
+        let mut pip = Pip {
+            python: "/nowhere/python".into(),
+            folder: ".".into(),
+            options: Vec::new(),
+            allow_source: false,
+            note: &|_| {},
+            warnings: Vec::new(),
+        };
+        let error = pip.pick(&[ask("a")]).unwrap_err().to_string();
+        assert!(error.contains("cannot start `/nowhere/python`") && error.contains("--python"), "{error}");
+        let native = pip.pick(&[ask("a @ https://host/a-1.0-cp315-cp315-win32.whl")]).unwrap_err().to_string();
+        assert!(native.contains("version 1.0 has machine code"), "{native}");
+        let source = pip.pick(&[ask("a @ git+https://host/a.git")]).unwrap_err().to_string();
+        assert!(source.contains("--allow-sdist"), "{source}");
+    }
+}

@@ -1,0 +1,227 @@
+//! Runtimes: components whose code is compiled once for a machine, and of which each deployment has only the state.
+//!
+//! A language's interpreter is too large to be compiled for each script. A runtime therefore keeps apart what changes: it
+//! imports a core module `state`, which exports its memories and its mutable globals, and exports an interface to read
+//! them. What it reads and never changes, such as its standard library, it imports as a module `library`. To seal a deployment is to run `init` on the state that the runtime begins with, to read what has become of it,
+//! and to write that as a new module of data. A deployment's instances are the shared code on its own state.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use wasm_encoder::{
+    ConstExpr, DataSection, ExportKind, ExportSection, GlobalSection, GlobalType, MemorySection, MemoryType,
+};
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, Instance, Lift, Linker, WasmList};
+use wasmtime::{Engine, ExternType, Module, Store, ValType};
+
+use crate::bundle::BundleError;
+use crate::instance::HostState;
+
+/// What a runtime imports its state as.
+const STATE: &str = "state";
+/// What a runtime imports as its library.
+const LIBRARY: &str = "library";
+/// The interface by which a runtime's state is read.
+const STATE_READER: &str = "scorebox:scoring/state@0.1.0";
+/// The component of a runtime, in its folder.
+const CODE_FILE: &str = "code.wasm";
+/// The module with the state that it begins with.
+const STATE_FILE: &str = "state.wasm";
+/// The module with what it reads.
+const LIBRARY_FILE: &str = "library.wasm";
+/// Bytes of a page of WebAssembly memory.
+const PAGE: u64 = 65536;
+/// Bytes of a memory that are read in one call. What a call hands over is limited.
+const CHUNK: u32 = 64 * 1024 * 1024;
+
+/// Whether a component that imports `name` is a runtime.
+pub(crate) fn imports(name: &str) -> bool {
+    matches!(name, STATE | LIBRARY)
+}
+
+/// A runtime: a folder with its three files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runtime {
+    folder: PathBuf,
+    /// Of the component.
+    pub(crate) code: blake3::Hash,
+    /// Of the module with what it reads.
+    pub(crate) library: blake3::Hash,
+    /// Of the module with the state that it begins with.
+    pub(crate) state: blake3::Hash,
+}
+
+impl Runtime {
+    /// Opens a runtime's folder. What its files are shows when they are compiled; here they are only told apart from others.
+    pub fn open(folder: &Path) -> Result<Self, BundleError> {
+        let digest = |name| {
+            let path = folder.join(name);
+            let mut hasher = blake3::Hasher::new();
+            match hasher.update_mmap_rayon(&path) {
+                Ok(hasher) => Ok(hasher.finalize()),
+                Err(source) => Err(BundleError::Io { path, source }),
+            }
+        };
+        Ok(Self {
+            folder: folder.to_owned(),
+            code: digest(CODE_FILE)?,
+            library: digest(LIBRARY_FILE)?,
+            state: digest(STATE_FILE)?,
+        })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(crate) fn read_code(&self) -> io::Result<Vec<u8>> {
+        std::fs::read(self.folder.join(CODE_FILE))
+    }
+
+    pub(crate) fn read_library(&self) -> io::Result<Vec<u8>> {
+        std::fs::read(self.folder.join(LIBRARY_FILE))
+    }
+
+    pub(crate) fn read_state(&self) -> io::Result<Vec<u8>> {
+        std::fs::read(self.folder.join(STATE_FILE))
+    }
+}
+
+/// A runtime that has been compiled. Its deployments share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Compiled {
+    pub(crate) code: Component,
+    library: Module,
+    pub(crate) layout: Arc<Layout>,
+}
+
+impl Compiled {
+    pub(crate) fn new(code: Component, library: Module, engine: &Engine) -> wasmtime::Result<Self> {
+        let layout = Layout::of(&code, engine)?;
+        Ok(Self { code, library, layout: Arc::new(layout) })
+    }
+
+    /// Adds what the code imports, with a deployment's state.
+    pub(crate) fn add_to_linker(&self, linker: &mut Linker<HostState>, state: &Module) -> wasmtime::Result<()> {
+        let mut root = linker.root();
+        root.module(LIBRARY, &self.library)?;
+        root.module(STATE, state)
+    }
+}
+
+/// What a runtime's state consists of, in the order in which it declares it.
+#[derive(Debug, Default)]
+pub(crate) struct Layout {
+    memories: Vec<String>,
+    globals: Vec<String>,
+}
+
+impl Layout {
+    /// Reads it off the import of a component.
+    fn of(component: &Component, engine: &Engine) -> wasmtime::Result<Self> {
+        let ty = component.component_type();
+        let import = ty.get_import(engine, STATE).map(|import| import.ty);
+        let Some(ComponentItem::Module(module)) = import else {
+            wasmtime::bail!("it does not import a core module `{STATE}`");
+        };
+        let mut layout = Self::default();
+        for (name, item) in module.exports(engine) {
+            match item {
+                ExternType::Memory(_) => layout.memories.push(name.to_owned()),
+                ExternType::Global(global) if matches!(global.content(), ValType::I32) => {
+                    layout.globals.push(name.to_owned());
+                }
+                _ => wasmtime::bail!("`{name}` of its state is neither a memory nor a global of type i32"),
+            }
+        }
+        Ok(layout)
+    }
+
+    /// Reads the state of an instance, and writes it as a module of data.
+    pub(crate) async fn snapshot(&self, store: &mut Store<HostState>, instance: Instance) -> wasmtime::Result<Vec<u8>> {
+        let mut reader = Reader { store, instance };
+        let (mut memories, mut globals) = (MemorySection::new(), GlobalSection::new());
+        let (mut exports, mut data) = (ExportSection::new(), DataSection::new());
+        for (number, name) in (0..).zip(&self.memories) {
+            let (pages, contents) = reader.memory(number).await?;
+            memories.memory(MemoryType {
+                minimum: pages,
+                maximum: None,
+                memory64: false,
+                shared: false,
+                page_size_log2: None,
+            });
+            exports.export(name, ExportKind::Memory, number);
+            data.active(number, &ConstExpr::i32_const(0), contents);
+        }
+        for (number, name) in (0..).zip(&self.globals) {
+            let value: i32 = reader.call(&format!("global{number}"), (), |_, value| value).await?;
+            let ty = GlobalType { val_type: wasm_encoder::ValType::I32, mutable: true, shared: false };
+            globals.global(ty, &ConstExpr::i32_const(value));
+            exports.export(name, ExportKind::Global, number);
+        }
+        let mut module = wasm_encoder::Module::new();
+        module.section(&memories).section(&globals).section(&exports).section(&data);
+        Ok(module.finish())
+    }
+}
+
+/// Reads the state of a runtime's instance, through the interface that it exports for that.
+struct Reader<'a> {
+    store: &'a mut Store<HostState>,
+    instance: Instance,
+}
+
+impl Reader<'_> {
+    /// Size in pages, and the content up to the last byte that is not zero.
+    async fn memory(&mut self, number: u32) -> wasmtime::Result<(u64, Vec<u8>)> {
+        // Reading a memory overwrites its first bytes.
+        let head: u64 = self.call(&format!("memory{number}-head"), (), |_, head| head).await?;
+        let pages: u32 = self.call(&format!("memory{number}-pages"), (), |_, pages| pages).await?;
+        let size = u64::from(pages) * PAGE;
+        let mut contents = Vec::with_capacity(usize::try_from(size)?);
+        while (contents.len() as u64) < size {
+            let from = contents.len() as u32;
+            let bytes = CHUNK.min(u32::try_from(size - u64::from(from))?);
+            self.call(&format!("memory{number}"), (from, bytes), |store, list: WasmList<u8>| {
+                contents.extend_from_slice(list.as_le_slice(&*store));
+            })
+            .await?;
+        }
+        if let Some(first) = contents.first_chunk_mut() {
+            *first = head.to_le_bytes();
+        }
+        let used = contents.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        contents.truncate(used);
+        Ok((u64::from(pages), contents))
+    }
+
+    async fn call<P, R, V>(
+        &mut self,
+        function: &str,
+        parameters: P,
+        read: impl FnOnce(&mut Store<HostState>, R) -> V,
+    ) -> wasmtime::Result<V>
+    where
+        P: wasmtime::component::ComponentNamedList + wasmtime::component::Lower + Send + Sync,
+        R: Lift + Send + Sync + 'static,
+    {
+        let store = &mut *self.store;
+        let missing = || wasmtime::format_err!("`{STATE_READER}` has no `{function}`");
+        let (_, reader) = self.instance.get_export(&mut *store, None, STATE_READER).ok_or_else(missing)?;
+        let (_, function) = self.instance.get_export(&mut *store, Some(&reader), function).ok_or_else(missing)?;
+        let function = self.instance.get_typed_func::<P, (R,)>(&mut *store, function)?;
+        let (value,) = function.call_async(&mut *store, parameters).await?;
+        Ok(read(store, value))
+    }
+}
+
+/// Compiles a module of data, and makes the image that instances are copied from.
+pub(crate) fn compile_data(engine: &Engine, data: &[u8]) -> wasmtime::Result<Module> {
+    let module = Module::new(engine, data)?;
+    module.initialize_copy_on_write_image()?;
+    Ok(module)
+}

@@ -1,0 +1,110 @@
+//! Responses whose body is sent while it is made: the import `stream`.
+//!
+//! The guest starts a stream, and [`crate::Sandbox::run`] returns at once with its head; the pieces of the body follow
+//! through a channel that holds few of them, so that a slow client slows the guest. When the guest is done, or stopped,
+//! the stream ends with its outcome, from which whoever sends the body knows whether all of it was there.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::bindings::scorebox::scoring::stream::Error;
+use crate::outcome::Run;
+
+/// Pieces that wait to be sent.
+const PIECES: usize = 4;
+
+/// A response that has been started.
+pub struct Streamed {
+    /// HTTP status, as the guest said it.
+    pub status: u16,
+    /// Headers, as the guest said them.
+    pub headers: Vec<(String, Vec<u8>)>,
+    pieces: mpsc::Receiver<Vec<u8>>,
+    end: Pin<Box<dyn Future<Output = Run> + Send>>,
+}
+
+/// What comes next of a stream.
+#[derive(Debug)]
+pub enum Piece {
+    /// A piece of the body.
+    Body(Vec<u8>),
+    /// Nothing more: how the guest ended. The body is whole if that is [`crate::Outcome::Response`].
+    End(Run),
+}
+
+impl Streamed {
+    /// Waits for what comes next. Not to be called again after [`Piece::End`]. Dropping the stream stops the guest.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
+        match ready!(self.pieces.poll_recv(cx)) {
+            Some(piece) => Poll::Ready(Piece::Body(piece)),
+            None => self.end.as_mut().poll(cx).map(Piece::End),
+        }
+    }
+}
+
+impl fmt::Debug for Streamed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streamed").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+/// What a guest hands over when it starts a stream.
+#[derive(Debug)]
+pub(crate) struct Start {
+    status: u16,
+    headers: Vec<(String, Vec<u8>)>,
+    pieces: mpsc::Receiver<Vec<u8>>,
+}
+
+impl Start {
+    /// The response, which ends with `end`.
+    pub(crate) fn respond(self, end: Pin<Box<dyn Future<Output = Run> + Send>>) -> Streamed {
+        Streamed { status: self.status, headers: self.headers, pieces: self.pieces, end }
+    }
+}
+
+/// The guest's side of a stream.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    /// There until the stream is started.
+    start: Option<oneshot::Sender<Start>>,
+    /// There from then on.
+    pieces: Option<mpsc::Sender<Vec<u8>>>,
+    /// Bytes that may still be sent.
+    left: u64,
+}
+
+impl Outlet {
+    /// An outlet for at most `limit` bytes, and what says that the stream has been started.
+    pub(crate) fn new(limit: u64) -> (Self, oneshot::Receiver<Start>) {
+        let (start, started) = oneshot::channel();
+        (Self { start: Some(start), pieces: None, left: limit }, started)
+    }
+
+    /// An outlet where there is nobody to stream to.
+    pub(crate) fn closed() -> Self {
+        Self { start: None, pieces: None, left: 0 }
+    }
+
+    pub(crate) fn start(&mut self, status: u16, headers: Vec<(String, Vec<u8>)>) -> Result<(), Error> {
+        let start = self.start.take().ok_or(Error::Misused)?;
+        let (sender, pieces) = mpsc::channel(PIECES);
+        self.pieces = Some(sender);
+        start.send(Start { status, headers, pieces }).map_err(|_| Error::Closed)
+    }
+
+    /// The channel for a piece of so many bytes. `None` in the place of the channel when they are over the limit.
+    pub(crate) fn piece(&mut self, bytes: usize) -> Result<Option<mpsc::Sender<Vec<u8>>>, Error> {
+        let pieces = self.pieces.clone().ok_or(Error::Misused)?;
+        match self.left.checked_sub(bytes as u64) {
+            Some(left) => {
+                self.left = left;
+                Ok(Some(pieces))
+            }
+            None => Ok(None),
+        }
+    }
+}
