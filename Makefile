@@ -111,6 +111,7 @@ TEST_ENV := SCOREBOX_BIN=$(CURDIR)/$(BIN) SCOREBOX_GUESTS=$(CURDIR)/target/guest
 .PHONY: test-run
 test-run: build guests examples python-runtime
 	@$(TEST_ENV) scripts/test.sh $(LOCKED) --workspace --release
+	@scripts/test.sh $(LOCKED) --manifest-path $(GLUE)/Cargo.toml --target-dir target/lint --release
 
 # $(call each-outside,COMMAND): runs it for each project outside the workspace, its directory in $$dir.
 each-outside = set -e; for dir in $(OUTSIDE); do (set -x; $(1)); done

@@ -183,6 +183,17 @@ impl Client {
         }
     }
 
+    /// Reads a chunk of a body that is sent in chunks: an empty one is the last.
+    pub fn read_chunk(&mut self) -> io::Result<Vec<u8>> {
+        let length = usize::from_str_radix(&self.line()?, 16).map_err(|_| invalid("a chunk without a length"))?;
+        let mut chunk = vec![0; length];
+        self.stream.read_exact(&mut chunk)?;
+        if !self.line()?.is_empty() {
+            return Err(invalid("a chunk without an end"));
+        }
+        Ok(chunk)
+    }
+
     /// A line as Latin-1, without its end.
     fn line(&mut self) -> io::Result<String> {
         let mut line = Vec::new();

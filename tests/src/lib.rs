@@ -7,6 +7,7 @@
 pub mod fixtures;
 pub mod http;
 pub mod process;
+pub mod python;
 pub mod server;
 pub mod wait;
 

@@ -27,7 +27,7 @@ pub(crate) struct Places<'a> {
     pub(crate) source_dir: Option<&'a str>,
 }
 
-/// Reads a scorer. `environment` is what it is given besides what says where its files are.
+/// Reads a scorer. `environment` is what a script is given besides what says where its files are.
 pub(crate) fn read(
     places: &Places<'_>,
     python: &PythonArgs,
@@ -38,18 +38,26 @@ pub(crate) fn read(
     let is = |ending: &str| scorer.extension().is_some_and(|found| found == ending);
     let script = scorer.join(SCRIPT);
     let mut bundle = if is("py") {
-        read_app(places, scorer, places.app_root, python, limit)?
+        read_app(places, scorer, places.app_root, python, environment, limit)?
     } else if is(ARCHIVE_EXTENSION) {
+        if let Some(folder) = places.model_dir {
+            return Err(format!(
+                "{} brings its own model directory, so {} is not read; leave it out, or build the archive anew with \
+                 --model_dir",
+                scorer.display(),
+                folder.display()
+            ));
+        }
         let app = App::read_archive(scorer, limit).map_err(|error| error.to_string())?;
-        app_bundle(app, &find_runtime(python)?)?
+        app_bundle(app, environment, &find_runtime(python)?)?
     } else if scorer.is_dir() && script.is_file() && !scorer.join(MODULE_FILE).exists() {
         let own_model_dir = Some(scorer.join(MODEL_DIR)).filter(|folder| folder.is_dir());
         let model_dir = places.model_dir.or(own_model_dir.as_deref());
-        read_app(&Places { model_dir, ..*places }, &script, places.app_root.or(Some(scorer)), python, limit)?
+        let places = Places { model_dir, ..*places };
+        read_app(&places, &script, places.app_root.or(Some(scorer)), python, environment, limit)?
     } else {
         Bundle::read(scorer, places.model_dir, limit).map_err(|error| error.to_string())?
     };
-    bundle.environment.extend(environment);
     bundle.environment.extend(python.env.iter().map(|Variable { name, value }| (name.clone(), value.clone())));
     // The last of a name counts.
     bundle.environment.reverse();
@@ -83,6 +91,7 @@ fn read_app(
     script: &Path,
     app_root: Option<&Path>,
     python: &PythonArgs,
+    environment: Vec<(String, String)>,
     limit: u64,
 ) -> Result<Bundle, String> {
     let runtime = find_runtime(python)?;
@@ -92,13 +101,13 @@ fn read_app(
     for warning in check_requirements(folder, &carried(&runtime)?).map_err(|error| error.to_string())? {
         tracing::warn!("{warning}");
     }
-    app_bundle(app, &runtime)
+    app_bundle(app, environment, &runtime)
 }
 
-fn app_bundle(app: App, runtime: &Path) -> Result<Bundle, String> {
+fn app_bundle(app: App, mut environment: Vec<(String, String)>, runtime: &Path) -> Result<Bundle, String> {
     let code = Code::Runtime(Runtime::open(runtime).map_err(|error| error.to_string())?);
-    let mut environment = vec![("AML_APP_ROOT".to_owned(), GUEST_APP.to_owned())];
     let mut set = |name: &str, value: String| environment.push((name.to_owned(), value));
+    set("AML_APP_ROOT", GUEST_APP.to_owned());
     if let Some(script) = app.entry_script {
         set("AZUREML_ENTRY_SCRIPT", format!("{GUEST_APP}/{script}"));
     }

@@ -85,7 +85,7 @@ fn check(args: &ServeArgs, config: &Config) -> Result<Checked, Failure> {
         server_version: server_version(config)?,
         cors: Cors::parse(origins.as_deref().unwrap_or_default()).map_err(Failure::start)?,
         body: BodyLimits { max: args.max_body.as_u64(), total: args.max_bodies.as_u64(), timeout: args.body_timeout },
-        scoring_timeout: scoring_timeout.unwrap_or(defaults.scoring_timeout),
+        scoring_timeout: args.timeout.or(scoring_timeout).unwrap_or(defaults.scoring_timeout),
         request_log: !args.no_request_log,
     };
     let mut addresses = vec![SocketAddr::new(args.address, args.port)];

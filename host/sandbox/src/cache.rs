@@ -11,7 +11,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -21,6 +21,9 @@ const FORMAT: &[u8; 8] = b"SCOREBX2";
 const BLOCK: usize = 64 * 1024;
 /// File name of the key.
 const KEY_FILE: &str = "key";
+/// Marks a folder as a cache: <https://bford.info/cachedir>.
+const TAG_FILE: &str = "CACHEDIR.TAG";
+const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# Scorebox makes again what is not here.\n";
 /// Ending of the file names of entries.
 const ENTRY: &str = "sealed";
 /// Beginning of the names of files that are being written.
@@ -84,7 +87,15 @@ impl Cache {
         let key = read_or_make_key(&folder)?;
         let cache = Self { folder, key, limit };
         cache.remove_left_over();
+        cache.tag();
         Ok(cache)
+    }
+
+    /// Says to programs that copy folders that nothing here has to be kept. Not to be able to is no reason to fail.
+    fn tag(&self) {
+        if let Ok(mut file) = File::create_new(self.folder.join(TAG_FILE)) {
+            let _ = file.write_all(TAG.as_bytes());
+        }
     }
 
     /// The folder.
@@ -152,7 +163,7 @@ impl Cache {
     /// locks, and then work is done twice.
     pub(crate) fn lock(&self, name: EntryName) -> Option<File> {
         let path = self.folder.join(format!("{}.lock", name.0.to_hex()));
-        let file = File::options().create(true).truncate(false).write(true).open(path).ok()?;
+        let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(path).ok()?;
         file.lock().ok()?;
         Some(file)
     }
@@ -174,7 +185,8 @@ impl Cache {
         let mut entries: Vec<_> = self
             .files()
             .filter(|(path, _)| path.extension().is_some_and(|ending| ending == ENTRY))
-            .filter_map(|(path, data)| Some((data.modified().ok()?, data.len(), path)))
+            // Holes take no room.
+            .filter_map(|(path, data)| Some((data.modified().ok()?, data.len().min(data.blocks() * 512), path)))
             .collect();
         entries.sort_unstable();
         let mut total: u64 = entries.iter().map(|(_, size, _)| size).sum();

@@ -39,7 +39,7 @@ pub struct SandboxConfig {
     pub max_waiting: usize,
     /// How long a guest runs before it lets others run, and how far a deadline can be exceeded. Default 5 ms.
     pub tick: Duration,
-    /// Bytes of stack that a guest may use. Default 1 MiB.
+    /// Bytes of stack that a guest may use. Default 8 MiB: Python recurses deeply, and what is not used takes no memory.
     pub stack: usize,
     /// Bytes of each linear memory that are restored in place, rather than given back to the system, when an instance is
     /// destroyed. It is fastest where it covers all memory that a guest has, and takes that much for each instance that
@@ -54,7 +54,7 @@ impl Default for SandboxConfig {
             max_running: 64,
             max_waiting: 1024,
             tick: Duration::from_millis(5),
-            stack: 1024 * 1024,
+            stack: 8 * 1024 * 1024,
             keep_resident: 2 * 1024 * 1024,
         }
     }

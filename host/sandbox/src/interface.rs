@@ -111,7 +111,16 @@ impl Interface {
     /// Checks the names against the world `scorer`. Whether the functions have the right types is checked when the
     /// component is compiled.
     pub fn check(&self) -> Result<(), InterfaceError> {
-        let forbidden: Vec<_> = self.imports.iter().filter(|name| !allowed(name)).cloned().collect();
+        self.check_but(|_| false)
+    }
+
+    /// The same for a runtime, which imports its state as well.
+    pub(crate) fn check_runtime(&self) -> Result<(), InterfaceError> {
+        self.check_but(runtime::imports)
+    }
+
+    fn check_but(&self, also: fn(&str) -> bool) -> Result<(), InterfaceError> {
+        let forbidden: Vec<_> = self.imports.iter().filter(|name| !allowed(name) && !also(name)).cloned().collect();
         if !forbidden.is_empty() {
             return Err(InterfaceError::ForbiddenImport(Names(forbidden)));
         }
@@ -134,9 +143,7 @@ impl Interface {
 
 fn allowed(import: &str) -> bool {
     let (name, version) = import.split_once('@').unwrap_or((import, ""));
-    runtime::imports(import)
-        || (IMPORTS.contains(&name) && version == VERSION)
-        || (version.starts_with("0.2.") && wasi::INTERFACES.contains(&name))
+    (IMPORTS.contains(&name) && version == VERSION) || (version.starts_with("0.2.") && wasi::INTERFACES.contains(&name))
 }
 
 #[cfg(test)]
@@ -160,6 +167,7 @@ mod tests {
         assert!(sockets.contains("imports `wasi:sockets/tcp@0.2.0`, `wasi:http/types@0.2.0`"), "{sockets}");
         assert!(check(&["wasi:clocks/wall-clock@0.3.0"], &[scorer]).is_err(), "another version of WASI");
         assert!(check(&["scorebox:scoring/log@0.2.0"], &[scorer]).is_err(), "another version of the world");
+        assert!(check(&["state"], &[scorer]).is_err(), "the import of a runtime");
     }
 
     #[test]

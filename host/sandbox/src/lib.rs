@@ -32,6 +32,6 @@ pub use log::{LogLevel, LogSink, LogStream, NoLog};
 pub use outcome::{Exception, Fault, Outcome, Refused, Request, Response, Run, Timing, Trap};
 pub use registry::{Deployment, Registry};
 pub use runtime::Runtime;
-pub use sandbox::{Load, Sandbox, SandboxError};
+pub use sandbox::{Load, Phases, Sandbox, SandboxError};
 pub use seal::{InputMode, Schema, SealError, SealedModule, Stage, SwaggerVersion};
 pub use stream::{Piece, Streamed};

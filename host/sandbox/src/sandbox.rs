@@ -20,7 +20,7 @@ use crate::outcome::{Outcome, Refused, Request, Run, Timing, Trap};
 use crate::registry::Deployment;
 use crate::runtime::{Compiled, Runtime};
 use crate::seal::{self, Candidate, SealError, SealedModule, Stage};
-use crate::stream::Outlet;
+use crate::stream::{Outlet, Start};
 use crate::wasi;
 
 /// Why there is no sandbox.
@@ -41,6 +41,27 @@ pub struct Load {
     pub running: usize,
     /// Requests that wait for one.
     pub waiting: usize,
+}
+
+/// What one request took in a benchmark.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct Phases {
+    /// Making the instance.
+    pub instantiate: Duration,
+    /// Calling `run`.
+    pub run: Duration,
+    /// Destroying the instance.
+    pub drop: Duration,
+    /// Page faults in all three.
+    pub faults: u64,
+}
+
+impl Phases {
+    /// All three.
+    pub fn total(&self) -> Duration {
+        self.instantiate + self.run + self.drop
+    }
 }
 
 /// Seals deployments, and runs each request in an instance of its own. One for a process.
@@ -119,24 +140,35 @@ impl Sandbox {
         }
         let environment = Environment { limits: deployment.limits.clone(), sink, wasi: deployment.module.wasi.clone() };
         let scorer = deployment.module.scorer.clone();
-        let (outlet, started) = Outlet::new(deployment.limits.output);
+        let (outlet, mut started) = Outlet::new(deployment.limits.output);
         let guest = move |control| instance::run(scorer, environment, control, submitted, request, outlet);
         let ended = self.executor.run(deployment.limits.deadline, guest);
         let mut run = Box::pin(async move { ended_run(ended.await, submitted) });
+        let stream = |start: Start, end| {
+            let timing = Timing { run: submitted.elapsed(), ..Timing::default() };
+            Run { outcome: Outcome::Stream(start.respond(end)), timing }
+        };
         tokio::select! {
             biased;
-            run = &mut run => run,
-            Ok(start) = started => {
-                let timing = Timing { run: submitted.elapsed(), ..Timing::default() };
-                Run { outcome: Outcome::Stream(start.respond(run)), timing }
-            }
+            Ok(start) = &mut started => stream(start, run),
+            run = &mut run => match started.try_recv() {
+                // It has started a stream and ended since.
+                Ok(start) => stream(start, Box::pin(std::future::ready(run))),
+                Err(_) => run,
+            },
         }
     }
 
-    /// Runs one request `times` times on a guest's thread, each in a new instance, and returns what that took: for
-    /// benchmarks, which want to see the instance without the way to it.
+    /// Runs one request `times` times on a guest's thread, each in a new instance, and returns what each took: for
+    /// benchmarks, which want to see the instance without the way to it. `faults` counts the thread's page faults so far.
     #[doc(hidden)]
-    pub fn measure(&self, deployment: &Deployment, request: &Request, times: u64) -> Option<Duration> {
+    pub fn measure(
+        &self,
+        deployment: &Deployment,
+        request: &Request,
+        times: u64,
+        faults: fn() -> u64,
+    ) -> Option<Vec<Phases>> {
         let environment = Environment {
             limits: deployment.limits.clone(),
             sink: Arc::new(NoLog),
@@ -144,20 +176,26 @@ impl Sandbox {
         };
         let scorer = deployment.module.scorer.clone();
         let request = request.clone();
-        let guest = |control: Arc<Control>| async move {
-            let start = Instant::now();
+        let guest = move |control: Arc<Control>| async move {
+            let mut phases = Vec::new();
             for _ in 0..times {
                 let control = Arc::clone(&control);
                 let (request, outlet) = (request.clone(), Outlet::closed());
-                let run = instance::run(scorer.clone(), environment.clone(), control, start, request, outlet).await;
-                if !matches!(run.0.0, Outcome::Response(_)) {
+                let faults_before = faults();
+                let start = Instant::now();
+                let ((outcome, Timing { instantiate, run, .. }), instance) =
+                    instance::run(scorer.clone(), environment.clone(), control, start, request, outlet).await;
+                if !matches!(outcome, Outcome::Response(_)) {
                     return (None, ());
                 }
+                let start = Instant::now();
+                drop(instance);
+                phases.push(Phases { instantiate, run, drop: start.elapsed(), faults: faults() - faults_before });
             }
-            (Some(start.elapsed()), ())
+            (Some(phases), ())
         };
         match self.wait(self.executor.run(Duration::from_hours(1), guest)) {
-            End::Done(time) => time,
+            End::Done(phases) => phases,
             End::Deadline(_) | End::Failed => None,
         }
     }

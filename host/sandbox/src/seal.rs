@@ -324,7 +324,7 @@ fn seal_runtime(
     progress(Stage::Loading);
     let compiled = sandbox.runtime(runtime, progress)?;
     let interface = Interface::of(&compiled.code, engine);
-    interface.check()?;
+    interface.check_runtime()?;
     let link = |state: &Module| {
         let mut linker = sandbox.linker(interface.imports_wasi()).clone();
         compiled.add_to_linker(&mut linker, state).map_err(broken)?;

@@ -3,6 +3,7 @@
 //! - HTTP throughput, latency and CPU time of `scorebox serve examples/iris-rust` against a plain axum server that
 //!   computes the same natively;
 //! - resident memory with 1 and with many deployments in one process;
+//! - scripts in Python: a fresh instance, many deployments, the time to the first answer;
 //! - the time from the start of the process to its first answer, with a cold and with a warm cache.
 //!
 //! `make bench` builds what is needed and runs all of them. Everything stays on the loopback interface. The raw figures
@@ -13,6 +14,7 @@ mod machine;
 mod memory;
 mod plain;
 mod process;
+mod python;
 mod start;
 mod stats;
 mod throughput;
@@ -50,11 +52,19 @@ enum Command {
     Memory,
     /// Time to the first answer with a cold and a warm cache.
     Start,
+    /// Scripts in Python: a fresh instance, many deployments, the time to the first answer.
+    Python,
     /// The plain server.
     #[command(hide = true)]
     Plain {
         /// Port on the loopback interface.
         port: u16,
+    },
+    /// The process whose memory is measured, with scripts in Python.
+    #[command(hide = true)]
+    PythonDeployments {
+        /// How many.
+        count: usize,
     },
     /// The process whose memory is measured.
     #[command(hide = true)]
@@ -68,6 +78,7 @@ fn main() -> ExitCode {
     let result = match Args::parse().command {
         Some(Command::Plain { port }) => plain::serve(port),
         Some(Command::Deployments { count }) => memory::deployments(count),
+        Some(Command::PythonDeployments { count }) => python::deployments(count),
         part => measure(part),
     };
     match result {
@@ -90,6 +101,9 @@ fn measure(part: Option<Command>) -> Result {
     }
     if wanted(Command::Memory) {
         raw.insert("memory".to_owned(), memory::measure()?);
+    }
+    if wanted(Command::Python) {
+        raw.insert("python".to_owned(), python::measure(&program)?);
     }
     if wanted(Command::Start) {
         raw.insert("start".to_owned(), start::measure(&program)?);

@@ -20,24 +20,24 @@ const MANY: usize = 200;
 /// MiB that a deployment may take.
 const TARGET: f64 = 1.0;
 /// The environment variable with the folder of the cache.
-const CACHE: &str = "SCOREBOX_LOAD_CACHE";
+pub(crate) const CACHE: &str = "SCOREBOX_LOAD_CACHE";
 
 /// MiB of a process that are in memory.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Resident {
-    rss: f64,
+pub(crate) struct Resident {
+    pub(crate) rss: f64,
     /// Of these, memory that no file backs.
-    anonymous: f64,
+    pub(crate) anonymous: f64,
 }
 
 /// What the process with the deployments says.
 #[derive(Debug, Serialize, Deserialize)]
-struct Report {
-    seconds: f64,
-    from_cache: usize,
-    none: Resident,
-    one: Resident,
-    many: Resident,
+pub(crate) struct Report {
+    pub(crate) seconds: f64,
+    pub(crate) from_cache: usize,
+    pub(crate) none: Resident,
+    pub(crate) one: Resident,
+    pub(crate) many: Resident,
 }
 
 impl Report {
@@ -114,7 +114,7 @@ pub(crate) fn deployments(count: usize) -> Result {
     Ok(())
 }
 
-fn request() -> Request {
+pub(crate) fn request() -> Request {
     Request {
         id: "00000000-0000-0000-0000-000000000000".to_owned(),
         client_request_id: None,
@@ -130,7 +130,7 @@ fn request() -> Request {
 
 impl Resident {
     /// Of this process.
-    fn now() -> Result<Self> {
+    pub(crate) fn now() -> Result<Self> {
         let rollup = fs::read_to_string("/proc/self/smaps_rollup")?;
         let mib = |name: &str| -> Result<f64> {
             let line = rollup.lines().find_map(|line| line.strip_prefix(name));

@@ -32,7 +32,11 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server whose command line `command` completes for a port.
     pub(crate) fn start(name: &str, output: Stdio, command: impl FnOnce(u16) -> Command) -> Result<Self> {
-        let port = free_port()?;
+        Self::start_on(name, output, free_port()?, command)
+    }
+
+    /// The same, on a port that is given.
+    pub(crate) fn start_on(name: &str, output: Stdio, port: u16, command: impl FnOnce(u16) -> Command) -> Result<Self> {
         let mut command = command(port);
         let child = command.stdin(Stdio::null()).stdout(output).stderr(Stdio::inherit()).spawn();
         let child = child.map_err(|error| format!("cannot start {}: {error}", command.get_program().display()))?;
@@ -106,6 +110,6 @@ pub(crate) fn scorebox(program: &Path, port: u16, cache: &Path) -> Command {
 }
 
 /// A port that nobody listens on now.
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

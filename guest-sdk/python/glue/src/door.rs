@@ -1,4 +1,4 @@
-//! The door: `import host; host.call(message)` in Python arrives here. It is how the runner logs and streams.
+//! The door: `import _host; _host.call(message)` in Python arrives here. It is how the runner logs and streams.
 //!
 //! A message begins with its kind. `L`: a digit for the stream (0 logger, 1 standard output, 2 standard error), a digit
 //! for the level (0 debug to 4 critical), the name of the logger, NUL, the text. `H`: the head of a response, as `run`
@@ -9,7 +9,7 @@ use crate::bridge;
 use crate::scorer::Head;
 use crate::system;
 
-/// What `host.call` raises where the answer says so.
+/// What `_host.call` raises where the answer says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refused {
     /// `OSError`: the message is none, or the client is gone.

@@ -127,7 +127,6 @@ fn head(request: &Request) -> Vec<u8> {
         None => line(&[]),
     }
     line(&[request.client_address.as_bytes()]);
-    line(&[]);
     for (name, value) in &request.headers {
         line(&[name.as_bytes(), b": ", value]);
     }

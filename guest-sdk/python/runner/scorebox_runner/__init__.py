@@ -18,6 +18,7 @@ from . import (
     hints,
     model_directory,
     output,
+    pickles,
     randomness,
     responses,
     restrictions,
@@ -83,6 +84,7 @@ def _init() -> None:
     output.install(os.environ.get("AML_APP_ROOT", os.getcwd()), script.entry_script())
     restrictions.install()
     schema_fixes.install()
+    pickles.install()
     hints.watch_pickles()
     randomness.watch()
     # The contract's second name for these modules; it works without a package `azureml`.
@@ -128,7 +130,7 @@ def _rehearse() -> None:
 
     The script is left out: how often its `run()` has been called may matter to it.
     """
-    request = b"id\n\nPOST\nhttp\n/score\n?a=1\n127.0.0.1\n0\nhost: localhost\ncontent-type: application/json"
+    request = b"id\n\nPOST\nhttp\n/score\n?a=1\n127.0.0.1\nhost: localhost\ncontent-type: application/json"
     body = b'{"": [0, 0.5, "", null, {}]}'
     for _ in range(_REHEARSALS):
         randomness.renew()
@@ -156,7 +158,7 @@ def _explain(error: BaseException) -> str:
         _log.error("User's init function failed")
         _log.error("Encountered Exception %s", trace)
         model_directory.log_contents()
-        reason = f"init() failed: {operator_text(cause)}"
+        reason = operator_text(cause)
     else:
         _log.error(trace)
         reason = str(error) if cause is error and isinstance(error, UserScriptError) else operator_text(cause)

@@ -1,11 +1,11 @@
 """The head of a request as the host sends it.
 
 Lines of Latin-1 text, separated by newlines: request id, client request id (empty when there is none), method, scheme,
-path as sent, query as sent with its `?` (empty when there is none), address of the client, scoring timeout in
-milliseconds, and one line `name: value` for each header.
+path as sent, query as sent with its `?` (empty when there is none), address of the client, and one line `name: value`
+for each header.
 """
 
-_FIXED_LINES = 8
+_FIXED_LINES = 7
 
 
 class RequestHead:
@@ -17,7 +17,7 @@ class RequestHead:
         self.request_id, self.client_request_id, self._rest = head.decode("latin-1").split("\n", 2)
 
     def lines(self) -> list[str]:
-        """Method, scheme, path, query, client's address and timeout, then the headers."""
+        """Method, scheme, path, query and client's address, then the headers."""
         return self._rest.split("\n")
 
     @property

@@ -33,6 +33,10 @@ class LineStream(io.RawIOBase):
         """True."""
         return True
 
+    def fileno(self) -> int:
+        """The descriptor of the same stream, for what writes past Python, such as `faulthandler`."""
+        return self._stream
+
     def close(self) -> None:
         """Does nothing: a text stream that lets go of this one must not end it for the others."""
 

@@ -16,6 +16,7 @@ def prepare() -> None:
     for name in _NEEDED_LATER:
         importlib.import_module(name)
     _keep_source_lines()
+    _warm_narwhals()
     try:
         raise RuntimeError from ValueError()
     except RuntimeError as error:
@@ -23,6 +24,23 @@ def prepare() -> None:
     gc.collect()
     # What is there now is never garbage; collections in a request need not look at it, nor write to its pages.
     gc.freeze()
+
+
+def _warm_narwhals() -> None:
+    """Has the library by which scikit-learn looks at its input find out what there is. It reads the metadata of all
+    packages for that, and imports what it needs for pandas at the first table."""
+    if "narwhals" not in sys.modules:
+        return
+    try:
+        import narwhals.plugins
+        import narwhals.stable.v2 as narwhals_v2
+
+        narwhals.plugins._discover_entrypoints()
+        if "pandas" in sys.modules:
+            narwhals_v2.from_native(sys.modules["pandas"].DataFrame({"column": [1]}), eager_only=True)
+    except Exception:
+        # It works without, only more slowly.
+        return
 
 
 def _keep_source_lines() -> None:

@@ -85,7 +85,7 @@ def score(body=b"", method="POST", path="/score", query="", headers=(), request_
     context = scorebox_runner._context
     context.__dict__.pop("request", None)
     context._after_request_functions.clear()
-    lines = [request_id, client_id, method, "http", path, query, "127.0.0.1", "300000"]
+    lines = [request_id, client_id, method, "http", path, query, "127.0.0.1"]
     lines += [f"{name}: {value}" for name, value in headers]
     if isinstance(body, str):
         body = body.encode()

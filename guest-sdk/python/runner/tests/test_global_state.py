@@ -2,6 +2,8 @@
 
 import unittest
 
+from . import support  # noqa: F401  (the runner needs its door)
+
 from scorebox_runner.global_state import find
 
 SCRIPT = """\

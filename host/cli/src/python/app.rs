@@ -316,7 +316,7 @@ fn script(current: &Path, given: &Path, app_root: Option<&Path>) -> Result<PathB
         _ => here.clone(),
     };
     if !path.exists() {
-        return Err(on(&here)(io::ErrorKind::NotFound.into()));
+        return Err(on(&here)(fs::metadata(&path).err().unwrap_or_else(|| io::ErrorKind::NotFound.into())));
     }
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(AppError::NoScript { path }) };
     if !path.is_file() {

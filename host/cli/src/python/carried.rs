@@ -25,12 +25,11 @@ pub(crate) fn parse_carried(json: &[u8]) -> Result<Vec<Carried>, String> {
 
 /// What a script gets from the part of the runtime that stands in for Azure ML's server. It is there as far as scripts use
 /// it and has no version of its own, so any that is asked for will do.
-const PROVIDED: [&str; 8] = [
+const PROVIDED: [&str; 7] = [
     "azureml-contrib-services",
     "azureml-defaults",
     "azureml-inference-server-http",
     "flask",
-    "flask-cors",
     "gunicorn",
     "inference-schema",
     "werkzeug",

@@ -1,0 +1,100 @@
+//! A script that cannot be served is refused before the port is bound, with Python's own words.
+
+use std::fs;
+
+use scorebox_tests::{Ended, python};
+
+use crate::{folder, serve};
+
+#[track_caller]
+fn assert_refused(script: &str, texts: &[&str]) -> Ended {
+    let ended = python::serve(folder("starts").join(script)).args("--init-timeout 3s").refused();
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    for text in texts {
+        assert!(ended.stdout.contains(text) || ended.stderr.contains(text), "no {text:?} in {ended:?}");
+    }
+    assert!(!ended.stdout.contains("listening on"), "{ended:?}");
+    ended
+}
+
+#[test]
+fn a_script_with_a_syntax_error_is_refused_with_the_line() {
+    assert_refused("syntax.py", &["SyntaxError: ", "syntax.py", "line 5", "def run(raw_data)"]);
+}
+
+#[test]
+fn a_script_without_init_is_refused() {
+    assert_refused("no_init.py", &["does not have a init() function defined."]);
+}
+
+#[test]
+fn a_script_that_is_not_there_is_refused() {
+    assert_refused("nothing.py", &["nothing.py"]);
+}
+
+#[test]
+fn an_exception_in_init_is_refused_with_its_traceback() {
+    assert_refused(
+        "fails.py",
+        &[
+            "User's init function failed",
+            "Traceback (most recent call last):",
+            "fails.py\", line 5, in init",
+            "fails.py\", line 9, in load",
+            "ValueError: the weights in model/weights are too old",
+        ],
+    );
+}
+
+#[test]
+fn a_package_of_native_code_is_named_with_what_can_take_its_place() {
+    assert_refused(
+        "xgboost_missing.py",
+        &["No module named 'xgboost'", "native code", "sklearn.ensemble.HistGradientBoosting"],
+    );
+}
+
+#[test]
+fn a_module_that_is_missing_is_named_with_where_to_put_it() {
+    assert_refused(
+        "module_missing.py",
+        &["No module named 'helper_of_mine'", "requirements.txt", "beside the entry script"],
+    );
+}
+
+#[test]
+fn a_script_that_exits_while_it_starts_is_refused() {
+    assert_refused("exits.py", &["os._exit(4)"]);
+}
+
+#[test]
+fn an_init_that_does_not_end_is_refused() {
+    assert_refused("spins.py", &["init() did not end within 3 s"]);
+}
+
+#[test]
+fn a_model_that_needs_a_class_of_the_script_that_trained_it_is_refused_with_a_way_out() {
+    let folder_of_model = tempfile::tempdir().expect("a temporary folder can be made");
+    // What pickle writes for a class of the program that was run.
+    fs::write(folder_of_model.path().join("model.pkl"), b"c__main__\nMyModel\n.").expect("it can be written to");
+    let ended = python::serve(folder("starts").join("pickled_here.py"))
+        .arg("--model_dir")
+        .arg(folder_of_model.path())
+        .refused();
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    for text in ["has no attribute 'MyModel'", "Define it in a module beside the entry script"] {
+        assert!(ended.stdout.contains(text) || ended.stderr.contains(text), "no {text:?} in {ended:?}");
+    }
+}
+
+#[test]
+fn requirements_that_are_not_there_are_named() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    fs::write(folder.path().join("score.py"), "def init():\n    pass\n\n\ndef run(raw_data):\n    return 1\n")
+        .expect("so");
+    fs::write(folder.path().join("requirements.txt"), "numpy\nno-such-package-of-mine==1.0\n")
+        .expect("it can be written");
+    let ended = serve(folder.path()).refused();
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(ended.stderr.contains("no-such-package-of-mine"), "{ended:?}");
+}

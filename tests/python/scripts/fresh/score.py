@@ -1,0 +1,54 @@
+"""Draws what must not be drawn twice, and changes what must not be seen changed."""
+
+import json
+import random
+import secrets
+import tempfile
+import time
+import uuid
+
+import numpy as np
+import sklearn.utils
+
+requests = 0
+seen = []
+
+
+def init():
+    global generator, own
+    generator = np.random.default_rng()
+    own = random.Random()
+    # What is seeded is meant to be the same in every request.
+    global seeded
+    seeded = np.random.default_rng(42)
+
+
+def run(raw_data):
+    global requests
+    requests += 1
+    seen.append(raw_data)
+    json.loads.__dict__.setdefault("secret", raw_data)
+    return {
+        "fresh": {
+            "random": random.random(),
+            "own": own.random(),
+            "shuffled": random.sample(range(1000), 20),
+            "numpy": np.random.rand(),
+            "numpy integers": np.random.randint(0, 2**31, 4).tolist(),
+            "generator": generator.random(),
+            "new generator": np.random.default_rng().random(),
+            "check_random_state": sklearn.utils.check_random_state(None).rand(),
+            "uuid": str(uuid.uuid4()),
+            "secret": secrets.token_hex(),
+            "system": random.SystemRandom().random(),
+            "name": next(tempfile._get_candidate_names()),
+            "time": time.time_ns(),
+        },
+        "same": {
+            "seeded": seeded.random(),
+            "requests": requests,
+            "seen": len(seen),
+            "secret": json.loads.__dict__["secret"] == raw_data,
+        },
+        "clock": time.time(),
+    }

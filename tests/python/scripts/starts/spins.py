@@ -1,0 +1,7 @@
+def init():
+    while True:
+        pass
+
+
+def run(raw_data):
+    return raw_data
