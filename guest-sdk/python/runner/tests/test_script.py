@@ -135,7 +135,7 @@ class Deployments(unittest.TestCase):
 
     def test_failures(self):
         error = deploy(self, "failing.py", AZUREML_MODEL_DIR=SCRIPTS)
-        self.assertEqual(error, "init() failed: ValueError: no model")
+        self.assertEqual(error, "ValueError: no model")
         texts = [text for _, _, _, text in host.log()]
         self.assertIn("User's init function failed", texts)
         self.assertTrue(any(text.startswith("Encountered Exception Traceback (most recent call last):") for text in texts))
