@@ -122,7 +122,8 @@ mod tests {
     fn model() -> HousePrice {
         let contents = include_bytes!("../model/house-price.json").to_vec();
         let files = vec![File { path: "model/house-price.json".into(), contents }];
-        HousePrice::init(&Deployment { name: "house-price".into(), version: "1".into(), files }).unwrap()
+        HousePrice::init(&Deployment { name: "house-price".into(), version: "1".into(), environment: vec![], files })
+            .unwrap()
     }
 
     fn expected() -> Expected {

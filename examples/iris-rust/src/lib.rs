@@ -90,7 +90,13 @@ mod tests {
     #[test]
     fn all_rows_are_classified_as_by_scikit_learn() {
         let file = File { path: "model/iris.json".into(), contents: include_bytes!("../model/iris.json").to_vec() };
-        let iris = Iris::init(&Deployment { name: "iris".into(), version: "1".into(), files: vec![file] }).unwrap();
+        let iris = Iris::init(&Deployment {
+            name: "iris".into(),
+            version: "1".into(),
+            environment: vec![],
+            files: vec![file],
+        })
+        .unwrap();
         let expected: Expected = serde_json::from_str(include_str!("../expected.json")).unwrap();
         let classified = iris.run(Flowers { data: expected.data }).unwrap();
         assert_eq!(classified.prediction, expected.prediction);
