@@ -89,7 +89,7 @@ mod help {
             (&["serve", "x", "--max-running", "0"], "--max-running"),
             (&["serve", "x", "--log-format", "xml"], "use text or json"),
             (&["serve", "x", "--entry_script", "y"], "cannot be used with"),
-            (&["check"], "MODULE|DIR"),
+            (&["check"], "SCORER"),
             (&["run", "x"], "--data"),
             (&["build", "x", "--target", "x86_64"], "is no target of a scorer"),
         ] {
@@ -119,7 +119,7 @@ mod check {
         let schema = |title| serde_json::from_str::<Value>(section(title)[0]).expect("a schema is JSON");
         assert_eq!(schema("input schema")["required"], json!(["data"]));
         assert_eq!(schema("output schema")["required"], json!(["prediction", "probability"]));
-        for start in ["component   ", "model files ", "snapshot    ", "memory      1.0 GiB", "input       json"] {
+        for start in ["component   ", "files       ", "snapshot    ", "memory      1.0 GiB", "input       json"] {
             assert!(lines.iter().any(|line| line.starts_with(start)), "no {start:?} in {}", ended.stdout);
         }
     }
@@ -234,7 +234,7 @@ mod build {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("model.wasm");
         let build = |project: &OsStr| run(["build".as_ref(), project, "-o".as_ref(), output.as_os_str()]);
-        assert_ended(&build(folder.path().as_os_str()), 1, &["error: ", "is no Rust project: it has no Cargo.toml"]);
+        assert_ended(&build(folder.path().as_os_str()), 1, &["error: ", "has neither a Cargo.toml nor a score.py"]);
         fs::write(folder.path().join("Cargo.toml"), "[workspace]\n").unwrap();
         assert_ended(&build(folder.path().as_os_str()), 1, &["is a workspace without a crate of its own"]);
         fs::create_dir(folder.path().join("src")).unwrap();

@@ -66,7 +66,9 @@ fn check(args: &ServeArgs, config: &Config) -> Result<Checked, Failure> {
         .clone()
         .or_else(|| args.entry_script.clone())
         .or_else(|| config.text("AZUREML_ENTRY_SCRIPT").map(PathBuf::from))
-        .ok_or_else(|| Failure::start("nothing to serve: give a component or a folder, `scorebox serve MODULE|DIR`"))?;
+        .ok_or_else(|| {
+            Failure::start("nothing to serve: give a script, a component or a folder, `scorebox serve SCORER`")
+        })?;
     let scoring_timeout = match config.integer("SCORING_TIMEOUT_MS")? {
         None => None,
         // Zero is no limit, as far as there can be one.

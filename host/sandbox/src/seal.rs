@@ -544,7 +544,9 @@ fn store_in_cache(
         .map_err(|error| format!("{error:#}"))
         .and_then(|compiled| cache.put(name, header, &compiled).map_err(|error| error.to_string()));
     stored
-        .inspect_err(|error| tracing::warn!("it is not in the cache, so the next start will take longer: {error}"))
+        .inspect_err(|error| {
+            tracing::warn!("the sealed module is not in the cache, so the next start will take longer: {error}")
+        })
         .ok()
 }
 
