@@ -545,7 +545,7 @@ fn store_in_cache(
         .and_then(|compiled| cache.put(name, header, &compiled).map_err(|error| error.to_string()));
     stored
         .inspect_err(|error| {
-            tracing::warn!("the sealed module is not in the cache, so the next start will take longer: {error}")
+            tracing::warn!("the sealed module is not in the cache, so the next start will take longer: {error}");
         })
         .ok()
 }
