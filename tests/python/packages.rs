@@ -36,7 +36,7 @@ fn an_archive_has_the_packages_that_the_script_asks_for_and_is_served_without_py
     let said = String::from_utf8_lossy(&built.stderr);
     assert!(built.status.success(), "{said}");
     assert!(said.contains("numpy==1.26.4") && said.contains("2.5.2"), "both versions are said: {said}");
-    let server = Serve::new(folder.path().join("app.scorebox")).cache(python::kept("cache")).start();
+    let server = Serve::new(folder.path().join("app.scorebox")).cache(python::compiled_cache()).start();
     let response = server.score(r#"{"number": 1200000}"#);
     assert_eq!((response.status, response.json()), (200, json!("1.2 million")), "{}", server.process().said());
 }
@@ -54,7 +54,7 @@ fn a_package_of_native_code_is_refused_with_its_name_and_a_way_out() {
 #[test]
 fn a_script_whose_packages_are_not_carried_is_refused_until_it_is_built() {
     let folder = project(SCRIPT, "humanize==4.13.0\n");
-    let ended = Serve::new(folder.path()).cache(python::kept("cache")).refused();
+    let ended = Serve::new(folder.path()).cache(python::compiled_cache()).refused();
     assert_eq!(ended.code, Some(3), "{ended:?}");
     assert!(ended.stderr.contains("humanize") && ended.stderr.contains("scorebox build"), "{ended:?}");
 }

@@ -31,9 +31,15 @@ pub fn source(name: &str) -> PathBuf {
 
 /// A server of a script, started in the script's folder.
 pub fn serve(script: impl AsRef<Path>) -> Serve {
+    compiled_cache();
+    serve_at_once(script.as_ref())
+}
+
+/// The folder of the cache, which has the compiled runtime.
+pub fn compiled_cache() -> PathBuf {
     static COMPILED: Once = Once::new();
     COMPILED.call_once(compile_runtime);
-    serve_at_once(script.as_ref())
+    kept("cache")
 }
 
 /// Has the runtime compiled, which is in the cache from then on: without it the first start of all takes minutes.

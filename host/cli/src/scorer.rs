@@ -95,8 +95,17 @@ fn read_app(
     limit: u64,
 ) -> Result<Bundle, String> {
     let runtime = find_runtime(python)?;
-    let app =
-        App::read(script, places.model_dir, app_root, places.source_dir, limit).map_err(|error| error.to_string())?;
+    // The contract takes one that does not exist, and so do scripts that need none.
+    let missing = places.model_dir.filter(|folder| !folder.exists());
+    if let Some(folder) = missing {
+        tracing::warn!("the model directory {} does not exist: the script finds nothing there", folder.display());
+    }
+    let model_dir = places.model_dir.filter(|_| missing.is_none());
+    let mut app =
+        App::read(script, model_dir, app_root, places.source_dir, limit).map_err(|error| error.to_string())?;
+    if let Some(folder) = missing {
+        app.model_dir = Some(folder.display().to_string());
+    }
     let folder = app_root.or(script.parent()).filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     for warning in check_requirements(folder, &carried(&runtime)?).map_err(|error| error.to_string())? {
         tracing::warn!("{warning}");

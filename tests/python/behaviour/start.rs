@@ -98,3 +98,45 @@ fn requirements_that_are_not_there_are_named() {
     assert_eq!(ended.code, Some(3), "{ended:?}");
     assert!(ended.stderr.contains("no-such-package-of-mine"), "{ended:?}");
 }
+
+/// A script in a folder of its own.
+fn script(text: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    fs::write(folder.path().join("score.py"), text).expect("it can be written to");
+    folder
+}
+
+#[test]
+fn a_model_directory_that_does_not_exist_is_said_and_the_script_is_served() {
+    let text =
+        "import os\n\n\ndef init():\n    pass\n\n\ndef run(data):\n    return os.environ[\"AZUREML_MODEL_DIR\"]\n";
+    let folder = script(text);
+    let server = serve(folder.path()).args("--model_dir /nowhere/at/all").start();
+    server.logged("the model directory /nowhere/at/all does not exist");
+    assert_eq!(server.score("{}").json(), "/nowhere/at/all");
+}
+
+#[test]
+fn a_model_of_another_version_of_scikit_learn_is_loaded_with_its_warning_in_the_log() {
+    let folder = script(
+        "from sklearn.linear_model import LinearRegression\n\n\ndef init():\n    global model\n    \
+         state = LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0]).__getstate__()\n    \
+         state[\"_sklearn_version\"] = \"1.2.2\"\n    model = LinearRegression.__new__(LinearRegression)\n    \
+         model.__setstate__(state)\n\n\ndef run(data):\n    return model.predict([[2.0]]).tolist()\n",
+    );
+    let server = serve(folder.path()).start();
+    server.logged("InconsistentVersionWarning: Trying to unpickle estimator LinearRegression from version 1.2.2");
+    assert_eq!(server.score("{}").status, 200);
+}
+
+#[test]
+fn a_check_says_in_which_line_run_assigns_a_global() {
+    let folder = script(
+        "count = 0\n\n\ndef init():\n    pass\n\n\ndef run(data):\n    global count\n    count += 1\n    return {}\n",
+    );
+    let cache = python::compiled_cache();
+    let arguments = ["check".as_ref(), folder.path().as_os_str(), "--cache-dir".as_ref(), cache.as_os_str()];
+    let checked = scorebox_tests::process::run(arguments);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    assert!(checked.stderr.contains("score.py:10: run() assigns the global `count`"), "{checked:?}");
+}
