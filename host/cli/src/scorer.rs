@@ -38,7 +38,7 @@ pub(crate) fn read(
     let is = |ending: &str| scorer.extension().is_some_and(|found| found == ending);
     let script = scorer.join(SCRIPT);
     let mut bundle = if is("py") {
-        read_app(places, scorer, places.app_root, python, environment, limit)?
+        read_app(places, scorer, python, environment, limit)?
     } else if is(ARCHIVE_EXTENSION) {
         if let Some(folder) = places.model_dir {
             return Err(format!(
@@ -52,9 +52,12 @@ pub(crate) fn read(
         app_bundle(app, environment, &find_runtime(python)?)?
     } else if scorer.is_dir() && script.is_file() && !scorer.join(MODULE_FILE).exists() {
         let own_model_dir = Some(scorer.join(MODEL_DIR)).filter(|folder| folder.is_dir());
-        let model_dir = places.model_dir.or(own_model_dir.as_deref());
-        let places = Places { model_dir, ..*places };
-        read_app(&places, &script, places.app_root.or(Some(scorer)), python, environment, limit)?
+        let places = Places {
+            model_dir: places.model_dir.or(own_model_dir.as_deref()),
+            app_root: places.app_root.or(Some(scorer)),
+            ..*places
+        };
+        read_app(&places, &script, python, environment, limit)?
     } else {
         Bundle::read(scorer, places.model_dir, limit).map_err(|error| error.to_string())?
     };
@@ -89,7 +92,6 @@ impl std::str::FromStr for Variable {
 fn read_app(
     places: &Places<'_>,
     script: &Path,
-    app_root: Option<&Path>,
     python: &PythonArgs,
     environment: Vec<(String, String)>,
     limit: u64,
@@ -102,11 +104,12 @@ fn read_app(
     }
     let model_dir = places.model_dir.filter(|_| missing.is_none());
     let mut app =
-        App::read(script, model_dir, app_root, places.source_dir, limit).map_err(|error| error.to_string())?;
+        App::read(script, model_dir, places.app_root, places.source_dir, limit).map_err(|error| error.to_string())?;
     if let Some(folder) = missing {
         app.model_dir = Some(folder.display().to_string());
     }
-    let folder = app_root.or(script.parent()).filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder =
+        places.app_root.or(script.parent()).filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     for warning in check_requirements(folder, &carried(&runtime)?).map_err(|error| error.to_string())? {
         tracing::warn!("{warning}");
     }
