@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Score one request, without a server. The answer goes to standard output.
     Run(RunArgs),
+    /// Compile the Python runtime for this machine, so that no start has to.
+    CompileRuntime(CompileRuntimeArgs),
     /// Build a Rust project into a component, or a Python app into an archive with the packages that it needs.
     Build(BuildArgs),
 }
@@ -229,6 +231,14 @@ pub(crate) struct CheckArgs {
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
+}
+
+/// `scorebox compile-runtime`
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompileRuntimeArgs {
+    /// Folder of the Python runtime; by default `python-runtime` beside the program, or in ../lib/scorebox.
+    #[arg(long, value_name = "DIR", env = "SCOREBOX_PYTHON_RUNTIME")]
+    pub(crate) python_runtime: Option<PathBuf>,
 }
 
 /// `scorebox run`

@@ -1,9 +1,10 @@
-//! The program `scorebox`: `serve`, `check`, `run` and `build`.
+//! The program `scorebox`: `serve`, `check`, `run`, `build` and `compile-runtime`.
 #![forbid(unsafe_code)]
 
 mod args;
 mod build;
 mod check;
+mod compile_runtime;
 mod config;
 mod console;
 mod failure;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::serve(&args),
         Command::Check(args) => check::check(&args),
         Command::Run(args) => run::run(&args),
+        Command::CompileRuntime(args) => compile_runtime::compile_runtime(&args),
         Command::Build(args) => build::build(&args),
     };
     match result {

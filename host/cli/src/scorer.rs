@@ -49,7 +49,7 @@ pub(crate) fn read(
             ));
         }
         let app = App::read_archive(scorer, limit).map_err(|error| error.to_string())?;
-        app_bundle(app, environment, &find_runtime(python)?)?
+        app_bundle(app, environment, &find_runtime(python.python_runtime.as_deref())?)?
     } else if scorer.is_dir() && script.is_file() && !scorer.join(MODULE_FILE).exists() {
         let own_model_dir = Some(scorer.join(MODEL_DIR)).filter(|folder| folder.is_dir());
         let places = Places {
@@ -96,7 +96,7 @@ fn read_app(
     environment: Vec<(String, String)>,
     limit: u64,
 ) -> Result<Bundle, String> {
-    let runtime = find_runtime(python)?;
+    let runtime = find_runtime(python.python_runtime.as_deref())?;
     // The contract takes one that does not exist, and so do scripts that need none.
     let missing = places.model_dir.filter(|folder| !folder.exists());
     if let Some(folder) = missing {
@@ -140,9 +140,9 @@ pub(crate) fn carried(runtime: &Path) -> Result<Vec<Carried>, String> {
 }
 
 /// The folder of the Python runtime: the one that is named, else beside the program, else where packages install it.
-pub(crate) fn find_runtime(python: &PythonArgs) -> Result<PathBuf, String> {
-    if let Some(folder) = &python.python_runtime {
-        return Ok(folder.clone());
+pub(crate) fn find_runtime(named: Option<&Path>) -> Result<PathBuf, String> {
+    if let Some(folder) = named {
+        return Ok(folder.to_owned());
     }
     let program = env::current_exe().and_then(|program| program.canonicalize()).unwrap_or_default();
     let folder = program.parent().unwrap_or(Path::new(""));

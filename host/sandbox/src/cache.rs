@@ -91,6 +91,18 @@ impl Cache {
         Ok(cache)
     }
 
+    /// Opens a cache that has been filled before, to read from it; `None` where there is none that can be used.
+    pub(crate) fn filled(folder: PathBuf) -> Option<Self> {
+        if !folder.is_dir() {
+            return None;
+        }
+        let path = folder.join(KEY_FILE);
+        let key = File::open(&path).map_err(on("open the cache key", &path)).and_then(|file| read_key(&path, file));
+        key.inspect_err(|error| tracing::warn!("{} is not used: {error}", folder.display()))
+            .ok()
+            .map(|key| Self { folder, key, limit: u64::MAX })
+    }
+
     /// Says to programs that copy folders that nothing here has to be kept. Not to be able to is no reason to fail.
     fn tag(&self) {
         if let Ok(mut file) = File::create_new(self.folder.join(TAG_FILE)) {

@@ -31,6 +31,8 @@ const CODE_FILE: &str = "code.wasm";
 const STATE_FILE: &str = "state.wasm";
 /// The module with what it reads.
 const LIBRARY_FILE: &str = "library.wasm";
+/// The cache with the compiled code, in the folder of a runtime that has been compiled in advance.
+const COMPILED_FOLDER: &str = "compiled";
 /// Bytes of a page of WebAssembly memory.
 const PAGE: u64 = 65536;
 /// Bytes of a memory that are read in one call. What a call hands over is limited.
@@ -75,6 +77,12 @@ impl Runtime {
     /// The folder.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Where [`Sandbox::compile_runtime`](crate::Sandbox::compile_runtime) is to keep what it makes: a folder for a
+    /// [`Cache`](crate::Cache), in which the compiled code is looked for before it is in the sandbox's own.
+    pub fn compiled_folder(&self) -> PathBuf {
+        self.folder.join(COMPILED_FOLDER)
     }
 
     pub(crate) fn read_code(&self) -> io::Result<Vec<u8>> {

@@ -216,6 +216,13 @@ impl Sandbox {
         self.executor.stop();
     }
 
+    /// Compiles a runtime into the cache, unless it is there. Deployments do that on their own; this is to do it in advance.
+    ///
+    /// Blocks for as long as that takes: about a minute.
+    pub fn compile_runtime(&self, runtime: &Runtime, progress: &dyn Fn(Stage)) -> Result<(), SealError> {
+        self.runtime(runtime, progress).map(|_| ())
+    }
+
     /// A runtime that is ready to be used, which all its deployments share.
     pub(crate) fn runtime(&self, runtime: &Runtime, progress: &dyn Fn(Stage)) -> Result<Compiled, SealError> {
         let mut runtimes = self.runtimes.lock().unwrap_or_else(PoisonError::into_inner);

@@ -18,7 +18,7 @@ use wasmtime_wizer::{ComponentInstanceState, Wizer};
 use crate::bindings::exports::scorebox::scoring::scoring as wit;
 use crate::bindings::{Scorer, ScorerPre};
 use crate::bundle::{Bundle, Code};
-use crate::cache::{Entry, EntryName};
+use crate::cache::{Cache, Entry, EntryName};
 use crate::executor::End;
 use crate::instance::{self, Environment, HostState, WasiEnvironment};
 use crate::interface::{Interface, InterfaceError};
@@ -373,7 +373,7 @@ fn runtime_error(runtime: &Runtime, why: String) -> SealError {
     SealError::Runtime { folder: runtime.folder().to_owned(), why }
 }
 
-/// Compiles a runtime, or loads it from the cache.
+/// Compiles a runtime, or loads it: from its own folder, or from the cache.
 pub(crate) fn load_runtime(
     sandbox: &Sandbox,
     runtime: &Runtime,
@@ -382,12 +382,13 @@ pub(crate) fn load_runtime(
     let engine = sandbox.engine();
     let broken = |error: wasmtime::Error| runtime_error(runtime, format!("{error:#}"));
     let read = |bytes: io::Result<Vec<u8>>| bytes.map_err(|error| runtime_error(runtime, error.to_string()));
-    let library = load_or_make(sandbox, runtime.library, load_data, || {
+    let filled = Cache::filled(runtime.compiled_folder());
+    let library = load_or_make(sandbox, filled.as_ref(), runtime.library, load_data, || {
         let library = runtime::compile_data(engine, &read(runtime.read_library())?).map_err(broken)?;
         let serialized = library.serialize();
         Ok((library, serialized))
     })?;
-    let code = load_or_make(sandbox, runtime.code, load_component, || {
+    let code = load_or_make(sandbox, filled.as_ref(), runtime.code, load_component, || {
         progress(Stage::CompilingRuntime);
         let code = compile(engine, &read(runtime.read_code())?)?;
         let serialized = code.serialize();
@@ -396,10 +397,11 @@ pub(crate) fn load_runtime(
     Compiled::new(code, library, engine).map_err(broken)
 }
 
-/// Loads compiled code from the cache, or makes it and puts it there. Of several processes that want the same at the same
+/// Loads compiled code from one of the caches, or makes it and puts it into the sandbox's. Of several processes that want the same at the same
 /// time, one makes it and the others wait.
 fn load_or_make<T>(
     sandbox: &Sandbox,
+    filled: Option<&Cache>,
     source: blake3::Hash,
     load: fn(&Engine, &Entry) -> Option<T>,
     make: impl FnOnce() -> Result<(T, wasmtime::Result<Vec<u8>>), SealError>,
@@ -411,6 +413,9 @@ fn load_or_make<T>(
     digest.part(source.as_bytes());
     let name = EntryName(digest.0.finalize());
     let cached = || load(engine, &sandbox.cache()?.get(name)?);
+    if let Some(loaded) = filled.and_then(|filled| load(engine, &filled.get(name)?)) {
+        return Ok(loaded);
+    }
     if let Some(loaded) = cached() {
         return Ok(loaded);
     }

@@ -16,7 +16,6 @@ use bytesize::ByteSize;
 
 use self::python::PythonProject;
 use self::rust::{RustProject, Target};
-use crate::args::PythonArgs;
 use crate::console;
 use crate::failure::Failure;
 use crate::python::{ARCHIVE_EXTENSION, Carried, RequirementFiles};
@@ -230,8 +229,7 @@ fn absolute(program: &OsStr) -> OsString {
 
 /// The packages that the runtime carries.
 fn carried(args: &BuildArgs) -> Result<Vec<Carried>, String> {
-    let python = PythonArgs { env: Vec::new(), python_runtime: args.python_runtime.clone() };
-    scorer::carried(&scorer::find_runtime(&python)?)
+    scorer::carried(&scorer::find_runtime(args.python_runtime.as_deref())?)
 }
 
 /// The name of the folder with the ending of archives, in the current directory.
