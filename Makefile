@@ -121,6 +121,7 @@ each-outside = set -e; for dir in $(OUTSIDE); do (set -x; $(1)); done
 # what depends on it.
 $(BIN): FORCE
 	$(CARGO) build $(LOCKED) --workspace --release
+	@ln -sf scorebox $(@D)/azmlinfsrv
 
 .PHONY: FORCE
 FORCE:

@@ -32,6 +32,8 @@ const EXIT_CODES: &str = "Exit codes: 0 success, 1 the command failed, 2 wrong u
 pub(crate) enum Command {
     /// Serve a scorer over HTTP.
     Serve(Box<ServeArgs>),
+    /// Print the configuration with which `serve` would start, and where each value comes from.
+    Config(Box<ConfigArgs>),
     /// Say what a scorer needs and offers, and whether it can be served.
     Check(CheckArgs),
     /// Score one request, without a server. The answer goes to standard output.
@@ -47,19 +49,19 @@ pub(crate) enum Command {
 #[command(next_help_heading = "Limits on the scorer")]
 pub(crate) struct LimitArgs {
     /// Memory of each instance: all its linear memories and tables.
-    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    #[arg(long, env = "SCOREBOX_MEMORY", value_name = "SIZE", default_value = "1GiB")]
     pub(crate) memory: ByteSize,
     /// Time for init().
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "300s")]
+    #[arg(long, env = "SCOREBOX_INIT_TIMEOUT", value_name = "TIME", value_parser = duration, default_value = "300s")]
     pub(crate) init_timeout: Duration,
     /// Text that an instance may log.
-    #[arg(long, value_name = "SIZE", default_value = "1MiB")]
+    #[arg(long, env = "SCOREBOX_MAX_LOG", value_name = "SIZE", default_value = "1MiB")]
     pub(crate) max_log: ByteSize,
     /// Size of a response.
-    #[arg(long, value_name = "SIZE", default_value = "100MiB")]
+    #[arg(long, env = "SCOREBOX_MAX_RESPONSE", value_name = "SIZE", default_value = "100MiB")]
     pub(crate) max_response: ByteSize,
     /// What a single call may hand over from the guest to the host; never less than --max-response.
-    #[arg(long, value_name = "SIZE", default_value = "128MiB")]
+    #[arg(long, env = "SCOREBOX_MAX_HOST_CALL", value_name = "SIZE", default_value = "128MiB")]
     pub(crate) max_host_call: ByteSize,
 }
 
@@ -91,10 +93,10 @@ pub(crate) struct CacheArgs {
     #[arg(long, value_name = "DIR", env = "SCOREBOX_CACHE_DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
     /// Size of the cache: what has not been used for the longest time is removed.
-    #[arg(long, value_name = "SIZE", default_value = "16GiB")]
+    #[arg(long, env = "SCOREBOX_CACHE_SIZE", value_name = "SIZE", default_value = "16GiB")]
     pub(crate) cache_size: ByteSize,
     /// Do without the cache.
-    #[arg(long)]
+    #[arg(long, env = "SCOREBOX_NO_CACHE")]
     pub(crate) no_cache: bool,
 }
 
@@ -102,9 +104,13 @@ pub(crate) struct CacheArgs {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Scripts in Python")]
 pub(crate) struct PythonArgs {
-    /// Environment variable for the scorer; may be given several times. It sees nothing of the server's own environment.
+    /// Environment variable for the scorer; may be given several times. Of the server's own environment it sees only what
+    /// the contract names.
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = Variable::from_str)]
     pub(crate) env: Vec<Variable>,
+    /// Variables of the server's environment that the scorer is to see as well, separated by commas.
+    #[arg(long = "pass-env", value_name = "NAMES", env = "SCOREBOX_PASS_ENV", value_delimiter = ',')]
+    pub(crate) pass_env: Vec<String>,
     /// Folder of the Python runtime; by default `python-runtime` beside the program, or in ../lib/scorebox.
     #[arg(long, value_name = "DIR", env = "SCOREBOX_PYTHON_RUNTIME")]
     pub(crate) python_runtime: Option<PathBuf>,
@@ -112,6 +118,7 @@ pub(crate) struct PythonArgs {
 
 /// `scorebox serve`
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct ServeArgs {
     /// The scorer: a component, a script `score.py`, an archive that `scorebox build` made, or a folder with `model.wasm`
     /// or `score.py`.
@@ -127,7 +134,7 @@ pub(crate) struct ServeArgs {
     #[arg(long = "config_file", alias = "config-file", value_name = "FILE")]
     pub(crate) config_file: Option<PathBuf>,
     /// Address to listen on.
-    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
+    #[arg(long, env = "SCOREBOX_ADDRESS", value_name = "IP", default_value = "0.0.0.0")]
     pub(crate) address: IpAddr,
     /// Port to listen on.
     #[arg(long, default_value_t = 5001, value_parser = clap::value_parser!(u16).range(1..))]
@@ -137,82 +144,126 @@ pub(crate) struct ServeArgs {
     pub(crate) health_port: u16,
     #[command(flatten)]
     pub(crate) python: PythonArgs,
-    /// Accepted for Azure ML's inference server, whose workers are processes. Here --threads says how many scorers compute at once.
+    /// How many scorers compute at the same time: another name for --threads, which counts when both are given.
     #[arg(long = "worker_count", alias = "worker-count", value_name = "N")]
     pub(crate) worker_count: Option<NonZeroUsize>,
-    /// Accepted for Azure ML's inference server. This version sends no telemetry to Application Insights.
+    /// Send telemetry to the Application Insights resource with this key.
     #[arg(long = "appinsights_instrumentation_key", alias = "appinsights-instrumentation-key", value_name = "KEY")]
     pub(crate) appinsights_instrumentation_key: Option<String>,
     /// Web origins that may ask, separated by commas.
     #[arg(long = "access_control_allow_origins", alias = "access-control-allow-origins", value_name = "LIST")]
     pub(crate) access_control_allow_origins: Option<String>,
+    /// Accepted for Azure ML's inference server: what the scorer reads as TRANSPORT_PROTOCOL.
+    #[arg(long, hide = true)]
+    pub(crate) rest: bool,
+    /// Answer as managed online endpoints of Azure ML do: 424 with the reason when the model fails, 408 when it takes too
+    /// long, 429 when more than twice as many requests have come as are scored at the same time.
+    #[arg(long, env = "SCOREBOX_MANAGED")]
+    pub(crate) managed: bool,
     /// Name of the deployment.
-    #[arg(long, default_value = "default")]
+    #[arg(long, env = "SCOREBOX_NAME", default_value = "default")]
     pub(crate) name: String,
     /// Version of the deployment.
-    #[arg(long, default_value = "1", value_name = "VERSION")]
+    #[arg(long, env = "SCOREBOX_DEPLOYMENT_VERSION", default_value = "1", value_name = "VERSION")]
     pub(crate) deployment_version: String,
 
-    /// Time for run(); by default SCORING_TIMEOUT_MS, else 300 s.
-    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Limits on the scorer")]
+    /// Time for run(); by default the lesser of SCORING_TIMEOUT_MS and WORKER_TIMEOUT, which is 300 s.
+    #[arg(long, env = "SCOREBOX_TIMEOUT", value_name = "TIME", value_parser = duration, help_heading = "Limits on the scorer")]
     pub(crate) timeout: Option<Duration>,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
 
-    /// Threads that run scorers; by default one per core.
-    #[arg(long, value_name = "N", help_heading = "Capacity")]
+    /// Threads that run scorers, each one at a time; by default one per core.
+    #[arg(long, env = "SCOREBOX_THREADS", value_name = "N", help_heading = "Capacity")]
     pub(crate) threads: Option<NonZeroUsize>,
-    /// Requests that are scored at the same time, in turns.
-    #[arg(long, value_name = "N", default_value = "64", help_heading = "Capacity")]
-    pub(crate) max_running: NonZeroUsize,
-    /// Requests that wait for it; one more is answered with 429.
-    #[arg(long, value_name = "N", default_value_t = 1024, help_heading = "Capacity")]
-    pub(crate) max_waiting: usize,
+    /// Requests that are scored at the same time, in turns; by default 64, and with --managed one per thread.
+    #[arg(long, env = "SCOREBOX_MAX_RUNNING", value_name = "N", help_heading = "Capacity")]
+    pub(crate) max_running: Option<NonZeroUsize>,
+    /// Requests that wait for it; one more is answered with 429. By default 1024, and with --managed as many as are scored.
+    #[arg(long, env = "SCOREBOX_MAX_WAITING", value_name = "N", help_heading = "Capacity")]
+    pub(crate) max_waiting: Option<usize>,
     /// Length of a turn, and how far a deadline can be exceeded.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5ms", help_heading = "Capacity")]
+    #[arg(long, env = "SCOREBOX_TICK", value_name = "TIME", value_parser = duration, default_value = "5ms", help_heading = "Capacity")]
     pub(crate) tick: Duration,
     /// Native stack of a scorer. Python recurses deeply; what is not used takes no memory.
-    #[arg(long, value_name = "SIZE", default_value = "8MiB", help_heading = "Capacity")]
+    #[arg(long, env = "SCOREBOX_STACK", value_name = "SIZE", default_value = "8MiB", help_heading = "Capacity")]
     pub(crate) stack: ByteSize,
     /// Memory of each instance that is restored in place when it is destroyed. Fastest where it covers all that a scorer
     /// has; it is taken for each instance that has run at the same time.
-    #[arg(long, value_name = "SIZE", default_value = "2MiB", help_heading = "Capacity")]
+    #[arg(
+        long,
+        env = "SCOREBOX_KEEP_RESIDENT",
+        value_name = "SIZE",
+        default_value = "2MiB",
+        help_heading = "Capacity"
+    )]
     pub(crate) keep_resident: ByteSize,
 
     /// Size of a request body; one that is larger is answered with 413.
-    #[arg(long, value_name = "SIZE", default_value = "100MiB", help_heading = "Limits on clients")]
+    #[arg(
+        long,
+        env = "SCOREBOX_MAX_BODY",
+        value_name = "SIZE",
+        default_value = "100MiB",
+        help_heading = "Limits on clients"
+    )]
     pub(crate) max_body: ByteSize,
     /// Memory for all request bodies together; when it is used up, requests are answered with 429.
-    #[arg(long, value_name = "SIZE", default_value = "1GiB", help_heading = "Limits on clients")]
+    #[arg(
+        long,
+        env = "SCOREBOX_MAX_BODIES",
+        value_name = "SIZE",
+        default_value = "1GiB",
+        help_heading = "Limits on clients"
+    )]
     pub(crate) max_bodies: ByteSize,
     /// Time for a request body, and a second more for each 16 KiB of it.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s", help_heading = "Limits on clients")]
+    #[arg(long, env = "SCOREBOX_BODY_TIMEOUT", value_name = "TIME", value_parser = duration, default_value = "30s", help_heading = "Limits on clients")]
     pub(crate) body_timeout: Duration,
     /// Time for the head of a request.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s", help_heading = "Limits on clients")]
+    #[arg(long, env = "SCOREBOX_HEAD_TIMEOUT", value_name = "TIME", value_parser = duration, default_value = "10s", help_heading = "Limits on clients")]
     pub(crate) head_timeout: Duration,
-    /// Time that a connection may be without a request.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "75s", help_heading = "Limits on clients")]
-    pub(crate) idle_timeout: Duration,
+    /// Time that a connection may be without a request; by default 75 s.
+    #[arg(long, env = "SCOREBOX_IDLE_TIMEOUT", value_name = "TIME", value_parser = duration, help_heading = "Limits on clients")]
+    pub(crate) idle_timeout: Option<Duration>,
     /// Connections at the same time.
-    #[arg(long, value_name = "N", default_value = "4096", help_heading = "Limits on clients")]
+    #[arg(
+        long,
+        env = "SCOREBOX_MAX_CONNECTIONS",
+        value_name = "N",
+        default_value = "4096",
+        help_heading = "Limits on clients"
+    )]
     pub(crate) max_connections: NonZeroUsize,
-    /// Time that requests are given to end after SIGTERM.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s", help_heading = "Limits on clients")]
-    pub(crate) grace: Duration,
+    /// Time that requests are given to end after SIGTERM; by default 30 s.
+    #[arg(long, env = "SCOREBOX_GRACE", value_name = "TIME", value_parser = duration, help_heading = "Limits on clients")]
+    pub(crate) grace: Option<Duration>,
 
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
 
     /// Format of the log: text or json.
-    #[arg(long, value_name = "FORMAT", value_parser = LogFormat::from_str, default_value = "text", help_heading = "Log")]
+    #[arg(long, env = "SCOREBOX_LOG_FORMAT", value_name = "FORMAT", value_parser = LogFormat::from_str, default_value = "text", help_heading = "Log")]
     pub(crate) log_format: LogFormat,
-    /// Level of the log: error, warn, info, debug or trace.
-    #[arg(long, value_name = "LEVEL", default_value = "info", help_heading = "Log")]
-    pub(crate) log_level: LevelFilter,
+    /// Level of the log: error, warn, info, debug or trace; by default that of AZUREML_LOG_LEVEL, else info.
+    #[arg(long, env = "SCOREBOX_LOG_LEVEL", value_name = "LEVEL", help_heading = "Log")]
+    pub(crate) log_level: Option<LevelFilter>,
+    /// Begin what a scorer prints with the id of its request and a comma, zeros during init().
+    #[arg(long, env = "SCOREBOX_PRINT_REQUEST_ID", help_heading = "Log")]
+    pub(crate) print_request_id: bool,
     /// Log no line per request.
-    #[arg(long, help_heading = "Log")]
+    #[arg(long, env = "SCOREBOX_NO_REQUEST_LOG", help_heading = "Log")]
     pub(crate) no_request_log: bool,
+}
+
+/// `scorebox config`
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConfigArgs {
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
 }
 
 /// `scorebox check`
@@ -260,7 +311,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) python: PythonArgs,
     /// Time for run().
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "300s", help_heading = "Limits on the scorer")]
+    #[arg(long, env = "SCOREBOX_TIMEOUT", value_name = "TIME", value_parser = duration, default_value = "300s", help_heading = "Limits on the scorer")]
     pub(crate) timeout: Duration,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,

@@ -9,7 +9,7 @@ use scorebox_sandbox::{Bundle, Code, InputMode, Limits, Sandbox, SandboxConfig, 
 use crate::args::CheckArgs;
 use crate::console::{self, Progress, StderrLog};
 use crate::failure::Failure;
-use crate::scorer::{self, Places};
+use crate::scorer::{self, Places, Scorer};
 use crate::serve;
 
 /// Asks the runner of scripts to say what it thinks of them.
@@ -21,8 +21,8 @@ pub(crate) fn check(args: &CheckArgs) -> Result<(), Failure> {
     let limits = args.limits.limits(Duration::from_mins(5))?;
     let cannot =
         |error: &dyn std::fmt::Display| Failure::failed(format!("{} cannot be served: {error}", args.scorer.display()));
-    let places =
-        Places { scorer: &args.scorer, model_dir: args.model_dir.as_deref(), app_root: None, source_dir: None };
+    let scorer = Scorer::Path(args.scorer.clone());
+    let places = Places { scorer: &scorer, model_dir: args.model_dir.as_deref(), app_root: None, source_dir: None };
     let bundle = scorer::read(&places, &args.python, vec![(ADVICE.to_owned(), "1".to_owned())], limits.memory)
         .map_err(|error| cannot(&error))?;
     let sandbox = Sandbox::new(&SandboxConfig::default(), serve::cache(&args.cache)).map_err(Failure::failed)?;

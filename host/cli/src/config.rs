@@ -1,88 +1,357 @@
-//! Settings from the environment and from the configuration file of Azure ML's inference server.
+//! The settings of the contract: from the command line, the environment and the configuration file of Azure ML's inference
+//! server 1.5.1.
 //!
-//! The command line wins over the environment, and that over the file. Names and messages are those of the contract of
-//! Azure ML's inference server 1.5.1.
+//! The command line wins over the environment, and that over the file. A setting has the name by which that server really
+//! knows it; where its documentation has another one, that is taken as well, and the real one wins.
 
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::env;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::failure::Failure;
+/// The configuration file where none is named.
+const CONFIG_FILE: &str = "config.json";
 
-/// Where settings come from that are not on the command line.
+/// What a setting can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    /// Text that nobody is shown.
+    Secret,
+    Integer,
+    /// On or off.
+    Flag,
+}
+
+/// A setting of the contract.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// Its name in the environment and in the file.
+    pub(crate) name: &'static str,
+    /// What the documentation calls it.
+    other_names: &'static [&'static str],
+    /// What holds when nobody says.
+    pub(crate) default: Option<&'static str>,
+    kind: Kind,
+    /// Whether the file may have it.
+    in_file: bool,
+}
+
+const fn setting(name: &'static str, kind: Kind, default: Option<&'static str>) -> Setting {
+    Setting { name, other_names: &[], default, kind, in_file: true }
+}
+
+impl Setting {
+    const fn or(mut self, other_names: &'static [&'static str]) -> Self {
+        self.other_names = other_names;
+        self
+    }
+
+    const fn only_in_environment(mut self) -> Self {
+        self.in_file = false;
+        self
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.name).chain(self.other_names.iter().copied())
+    }
+
+    /// Whether its value is not to be shown.
+    pub(crate) fn is_secret(&self) -> bool {
+        self.kind == Kind::Secret
+    }
+}
+
+/// All settings of the contract. Those that are only in the environment are read there by that server's start script, or by
+/// the libraries that it uses.
+pub(crate) static SETTINGS: [Setting; 29] = [
+    setting("AML_APP_ROOT", Kind::Text, None),
+    setting("AZUREML_SOURCE_DIRECTORY", Kind::Text, None).or(&["AML_SOURCE_DIRECTORY"]),
+    setting("AZUREML_ENTRY_SCRIPT", Kind::Text, None).or(&["AML_ENTRY_SCRIPT"]),
+    setting("SERVICE_NAME", Kind::Text, Some("ML service")),
+    setting("WORKSPACE_NAME", Kind::Text, Some("")),
+    setting("SERVICE_PATH_PREFIX", Kind::Text, Some("")),
+    setting("SERVICE_VERSION", Kind::Text, Some("1.0")),
+    setting("SCORING_TIMEOUT_MS", Kind::Integer, Some("3600000")),
+    setting("AZUREML_LOG_LEVEL", Kind::Text, None),
+    setting("AML_APP_INSIGHTS_ENABLED", Kind::Text, None).or(&["AML_APPINSIGHTS_ENABLED"]),
+    setting("AML_APP_INSIGHTS_KEY", Kind::Secret, None),
+    setting("AML_MDC_STORAGE_ENABLED", Kind::Flag, Some("false")).or(&["AML_MODEL_DC_STORAGE_ENABLED"]),
+    setting("APP_INSIGHTS_LOG_RESPONSE_ENABLED", Kind::Flag, Some("true")),
+    setting("AML_CORS_ORIGINS", Kind::Text, None),
+    setting("AZUREML_MODEL_DIR", Kind::Text, None),
+    setting("HOSTNAME", Kind::Text, Some("Unknown")),
+    setting("AZUREML_DEBUG_PORT", Kind::Integer, None),
+    setting("AML_APP_INSIGHTS_ENDPOINT", Kind::Text, None),
+    setting("APPLICATIONINSIGHTS_CONNECTION_STRING", Kind::Secret, None).only_in_environment(),
+    setting("AZUREML_CONFIG_FILE", Kind::Text, None).only_in_environment(),
+    setting("WORKER_COUNT", Kind::Text, None).only_in_environment(),
+    setting("WORKER_TIMEOUT", Kind::Text, None).only_in_environment(),
+    setting("WORKER_PRELOAD", Kind::Text, None).only_in_environment(),
+    setting("GUNICORN_CMD_ARGS", Kind::Text, None).only_in_environment(),
+    setting("SEPERATE_HEALTH_ENDPOINT", Kind::Text, None).or(&["SEPARATE_HEALTH_ENDPOINT"]).only_in_environment(),
+    setting("SERVER_VERSION_LOG_RESPONSE_ENABLED", Kind::Text, None).only_in_environment(),
+    setting("HTTP_X_MS_SERVER_VERSION", Kind::Text, None).only_in_environment(),
+    setting("AML_DBG_MODEL_INFO", Kind::Text, None).only_in_environment(),
+    setting("AML_DBG_RESOURCE_INFO", Kind::Text, None).only_in_environment(),
+];
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// An option of the command line.
+    CommandLine,
+    /// A variable of the environment.
+    Environment(String),
+    /// A key of the configuration file.
+    File(&'static str),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CommandLine => f.write_str("command line"),
+            Self::Environment(name) => write!(f, "environment variable {name}"),
+            Self::File(key) => write!(f, "key {key} of the configuration file"),
+        }
+    }
+}
+
+/// A value, checked and written as the environment would have it.
+#[derive(Debug, Clone)]
+pub(crate) struct Resolved {
+    pub(crate) text: String,
+    pub(crate) source: Source,
+}
+
+/// What is wrong with the configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file cannot be used.
+    #[error("Invalid config file!: {}: {why}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Values are not what their settings take.
+    #[error("{}", .0.join("\n"))]
+    Values(Vec<String>),
+}
+
+impl ConfigError {
+    /// What the log says, in the form of the contract.
+    pub(crate) fn log(&self) {
+        match self {
+            Self::File { .. } => tracing::error!(target: "azmlinfsrv", critical = true, "{self}"),
+            Self::Values(errors) => {
+                for error in errors {
+                    tracing::error!(
+                        target: "azmlinfsrv",
+                        critical = true,
+                        "\n===============Configuration Error=================\n{error}\n\
+                         ==================================================="
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The settings that somebody has given.
 #[derive(Debug)]
 pub(crate) struct Config {
-    file: Map<String, Value>,
-    environment: fn(&str) -> Option<OsString>,
+    values: BTreeMap<&'static str, Resolved>,
+    /// The configuration file, where there is one.
+    pub(crate) file: Option<PathBuf>,
+    /// Keys of the file that are no settings.
+    pub(crate) extra_keys: Vec<String>,
+}
+
+/// The environment, with its names in capitals: the contract does not tell them apart.
+#[derive(Debug, Default)]
+pub(crate) struct Environment(BTreeMap<String, (String, String)>);
+
+impl Environment {
+    /// That of the process.
+    pub(crate) fn of_process() -> Self {
+        Self::from_variables(
+            env::vars_os().map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into())),
+        )
+    }
+
+    fn from_variables(variables: impl Iterator<Item = (String, String)>) -> Self {
+        let mut environment = Self::default();
+        for (name, value) in variables {
+            let capitals = name.to_ascii_uppercase();
+            // The name as it is wins over others that differ in case.
+            if name == capitals || !environment.0.contains_key(&capitals) {
+                environment.0.insert(capitals, (name, value));
+            }
+        }
+        environment
+    }
+
+    fn get(&self, name: &str) -> Option<(String, &str)> {
+        self.0.get(name).map(|(name, value)| (name.clone(), &**value))
+    }
 }
 
 impl Config {
-    /// Reads the configuration file: the one given, or else the one that `AZUREML_CONFIG_FILE` names. One that is not
-    /// there or empty counts as none.
-    pub(crate) fn load(given: Option<&Path>) -> Result<Self, Failure> {
-        let environment = |name: &str| std::env::var_os(name);
-        let path = given.map(Path::to_owned).or_else(|| environment("AZUREML_CONFIG_FILE").map(PathBuf::from));
-        let file = match path {
-            Some(path) => read(&path)?,
-            None => Map::new(),
+    /// Puts together what the command line, the environment and the configuration file say.
+    ///
+    /// The file is the one that `AZUREML_CONFIG_FILE` names, else `config.json` in the app folder, which is the current one
+    /// where nobody says, else `config.json` beside the entry script. One that is not there or empty is passed over.
+    pub(crate) fn load(
+        command_line: &BTreeMap<&'static str, String>,
+        environment: &Environment,
+    ) -> Result<Self, ConfigError> {
+        let given = |setting: &Setting| {
+            if let Some(text) = command_line.get(setting.name) {
+                return Some((text.clone(), Source::CommandLine));
+            }
+            let (name, value) = setting.names().find_map(|name| environment.get(name))?;
+            Some((value.to_owned(), Source::Environment(name)))
         };
-        Ok(Self { file, environment })
-    }
+        let text =
+            |name: &str| SETTINGS.iter().find(|setting| setting.name == name).and_then(given).map(|(text, _)| text);
+        let app_root = text("AML_APP_ROOT").map_or_else(|| PathBuf::from("."), PathBuf::from);
+        let beside_script =
+            text("AZUREML_ENTRY_SCRIPT").and_then(|script| Path::new(&script).parent().map(Path::to_owned));
+        let places = text("AZUREML_CONFIG_FILE")
+            .map(PathBuf::from)
+            .into_iter()
+            .chain([app_root.join(CONFIG_FILE)])
+            .chain(beside_script.map(|folder| folder.join(CONFIG_FILE)));
+        let file =
+            places.into_iter().find(|path| fs::metadata(path).is_ok_and(|data| data.is_file() && data.len() > 0));
+        let keys = file.as_deref().map(read).transpose()?.unwrap_or_default();
 
-    /// The value of a setting as text, with where it came from.
-    fn get(&self, name: &'static str) -> Option<(String, &'static str)> {
-        if let Some(value) = (self.environment)(name) {
-            return Some((value.to_string_lossy().into_owned(), "environment variable"));
+        let (mut values, mut errors) = (BTreeMap::new(), Vec::new());
+        for setting in &SETTINGS {
+            let resolved = match given(setting) {
+                Some((text, source)) => setting.kind.of_text(&text).map(|text| Some(Resolved { text, source })),
+                None => setting.find_in(&keys),
+            };
+            match resolved {
+                Ok(None) => {}
+                Ok(Some(resolved)) => {
+                    values.insert(setting.name, resolved);
+                }
+                Err(why) => errors.push(format!("{}: {why} (environment variable: {0})", setting.name)),
+            }
         }
-        let value = self.file.get(name)?;
-        let text = match value {
-            Value::Null => return None,
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        Some((text, "config file key"))
+        if !errors.is_empty() {
+            return Err(ConfigError::Values(errors));
+        }
+        let is_setting =
+            |key: &str| SETTINGS.iter().any(|setting| setting.in_file && setting.names().any(|name| name == key));
+        let extra_keys = keys.keys().filter(|key| !is_setting(key)).cloned().collect();
+        Ok(Self { values, file, extra_keys })
     }
 
-    /// A setting that is text.
-    pub(crate) fn text(&self, name: &'static str) -> Option<String> {
-        self.get(name).map(|(text, _)| text)
+    /// A setting as it was given.
+    pub(crate) fn get(&self, name: &str) -> Option<&Resolved> {
+        debug_assert!(SETTINGS.iter().any(|setting| setting.name == name), "{name} is no setting");
+        self.values.get(name)
     }
 
-    /// A setting that is a whole number: `200` and `200.0`, but not `1.5`.
-    pub(crate) fn integer(&self, name: &'static str) -> Result<Option<i64>, Failure> {
-        let Some((text, source)) = self.get(name) else { return Ok(None) };
-        let trimmed = text.trim();
-        let digits = trimmed.strip_suffix(".0").unwrap_or(trimmed);
-        digits.parse().map(Some).map_err(|_| {
-            Failure::start(format!(
-                "{name}: Input should be a valid integer, unable to parse string as an integer ({source}: {name})"
-            ))
-        })
+    /// A setting that is text, where somebody has given it.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.get(name).map(|resolved| &*resolved.text)
+    }
+
+    /// A setting that is text, or its default.
+    pub(crate) fn text_or_default(&self, name: &str) -> &str {
+        let default = SETTINGS.iter().find(|setting| setting.name == name).and_then(|setting| setting.default);
+        self.text(name).or(default).unwrap_or_default()
+    }
+
+    /// A setting that is a whole number.
+    pub(crate) fn integer(&self, name: &str) -> Option<i64> {
+        self.text(name).and_then(|text| text.parse().ok())
     }
 
     /// A setting that is on or off.
-    pub(crate) fn flag(&self, name: &'static str, default: bool) -> bool {
-        self.get(name).map_or(default, |(text, _)| text.eq_ignore_ascii_case("true"))
+    #[expect(dead_code, reason = "telemetry, which comes next, asks for it")]
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        self.text_or_default(name) == "true"
     }
 }
 
-fn read(path: &Path) -> Result<Map<String, Value>, Failure> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Map::new()),
-        Err(error) => {
-            return Err(Failure::start(format!("Invalid config file!: cannot read {}: {error}", path.display())));
-        }
-    };
-    if text.trim().is_empty() {
-        return Ok(Map::new());
+impl Setting {
+    /// Its value in the file; `null` counts as none.
+    fn find_in(&self, keys: &Map<String, Value>) -> Result<Option<Resolved>, &'static str> {
+        let found = self
+            .names()
+            .filter(|_| self.in_file)
+            .find_map(|name| Some((name, keys.get(name).filter(|value| !value.is_null())?)));
+        let Some((name, value)) = found else { return Ok(None) };
+        // The one text that may be true or false instead: the file says so in JSON.
+        let kind = if self.name == "AML_APP_INSIGHTS_ENABLED" { Kind::Flag } else { self.kind };
+        let text = kind.of_value(value)?;
+        Ok(Some(Resolved { text, source: Source::File(name) }))
     }
-    match serde_json::from_str(&text) {
+}
+
+impl Kind {
+    /// Checks a text. The rules and messages are those of pydantic 2, by which that server reads its settings.
+    fn of_text(self, text: &str) -> Result<String, &'static str> {
+        match self {
+            Self::Text | Self::Secret => Ok(text.to_owned()),
+            Self::Integer => {
+                let digits = text.trim();
+                let whole = digits.split_once('.').map_or(digits, |(whole, fraction)| {
+                    if fraction.bytes().all(|digit| digit == b'0') { whole } else { "" }
+                });
+                whole
+                    .replace('_', "")
+                    .parse::<i64>()
+                    .map(|number| number.to_string())
+                    .map_err(|_| "Input should be a valid integer, unable to parse string as an integer")
+            }
+            Self::Flag => match &*text.to_ascii_lowercase() {
+                "true" | "t" | "yes" | "y" | "on" | "1" => Ok("true".to_owned()),
+                "false" | "f" | "no" | "n" | "off" | "0" => Ok("false".to_owned()),
+                _ => Err("Input should be a valid boolean, unable to interpret input"),
+            },
+        }
+    }
+
+    /// Checks a value of the file.
+    fn of_value(self, value: &Value) -> Result<String, &'static str> {
+        match (self, value) {
+            (_, Value::String(text)) => self.of_text(text),
+            (Self::Text | Self::Secret, _) => Err("Input should be a valid string"),
+            (Self::Integer, Value::Bool(value)) => Ok(i64::from(*value).to_string()),
+            (Self::Integer, Value::Number(number)) => match (number.as_i64(), number.as_f64()) {
+                (Some(number), _) => Ok(number.to_string()),
+                (None, Some(number)) if number.fract() == 0.0 => Ok(format!("{number:.0}")),
+                _ => Err("Input should be a valid integer, got a number with a fractional part"),
+            },
+            (Self::Integer, _) => Err("Input should be a valid integer"),
+            (Self::Flag, Value::Bool(value)) => Ok(value.to_string()),
+            (Self::Flag, Value::Number(number)) => match number.as_f64() {
+                Some(0.0) => Ok("false".to_owned()),
+                Some(1.0) => Ok("true".to_owned()),
+                _ => Err("Input should be a valid boolean, unable to interpret input"),
+            },
+            (Self::Flag, _) => Err("Input should be a valid boolean"),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Map<String, Value>, ConfigError> {
+    let invalid = |why: String| ConfigError::File { path: path.to_owned(), why };
+    let text = fs::read(path).map_err(|error| invalid(format!("cannot read it: {error}")))?;
+    match serde_json::from_slice(&text) {
         Ok(Value::Object(keys)) => Ok(keys),
-        Ok(_) => Err(Failure::start(format!("Invalid config file!: {} is not a JSON object", path.display()))),
-        Err(error) => Err(Failure::start(format!("Invalid config file!: {}: {error}", path.display()))),
+        Ok(_) => Err(invalid("it is no JSON object".to_owned())),
+        Err(error) => Err(invalid(format!("it is not JSON: {error}"))),
     }
 }
 
@@ -90,26 +359,87 @@ fn read(path: &Path) -> Result<Map<String, Value>, Failure> {
 mod tests {
     use super::*;
 
-    fn config(json: &str) -> Config {
-        let Ok(Value::Object(file)) = serde_json::from_str(json) else { panic!("{json} is no object") };
-        Config { file, environment: |name| (name == "FROM_ENVIRONMENT").then(|| "7".into()) }
+    fn load(command_line: &[(&'static str, &str)], environment: &[(&str, &str)], json: &str) -> Result<Config, String> {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let path = folder.path().join("given.json");
+        fs::write(&path, json).expect("it can be written to");
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let mut variables: Vec<_> = environment.iter().map(own).collect();
+        variables.push(("AZUREML_CONFIG_FILE".to_owned(), path.display().to_string()));
+        variables.push(("AML_APP_ROOT".to_owned(), folder.path().join("app").display().to_string()));
+        let command_line = command_line.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        Config::load(&command_line, &Environment::from_variables(variables.into_iter()))
+            .map_err(|error| error.to_string())
     }
 
     #[test]
-    fn the_environment_wins_over_the_file() {
-        let config = config(r#"{"FROM_ENVIRONMENT": 1, "FROM_FILE": 2, "NULL": null}"#);
-        assert_eq!(config.integer("FROM_ENVIRONMENT").unwrap(), Some(7));
-        assert_eq!(config.integer("FROM_FILE").unwrap(), Some(2));
-        assert_eq!(config.integer("NULL").unwrap(), None);
-        assert_eq!(config.integer("ABSENT").unwrap(), None);
+    fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
+        let file = r#"{"SERVICE_NAME": "file", "SERVICE_VERSION": "file", "WORKSPACE_NAME": "file"}"#;
+        let environment = [("SERVICE_NAME", "environment"), ("SERVICE_VERSION", "environment")];
+        let config = load(&[("SERVICE_NAME", "command line")], &environment, file).unwrap();
+        assert_eq!(config.text("SERVICE_NAME"), Some("command line"));
+        assert_eq!(config.text("SERVICE_VERSION"), Some("environment"));
+        assert_eq!(config.text("WORKSPACE_NAME"), Some("file"));
+        assert_eq!(config.text("SERVICE_PATH_PREFIX"), None);
+        assert_eq!(config.text_or_default("SCORING_TIMEOUT_MS"), "3600000");
     }
 
     #[test]
-    fn numbers_are_whole() {
-        let config = config(r#"{"A": "200", "B": 200.0, "C": "1.5", "D": "abc"}"#);
-        assert_eq!(config.integer("A").unwrap(), Some(200));
-        assert_eq!(config.integer("B").unwrap(), Some(200));
-        assert!(config.integer("C").is_err());
-        assert!(config.integer("D").is_err());
+    fn a_documented_name_is_taken_and_the_real_one_wins() {
+        let config = load(&[], &[("AML_ENTRY_SCRIPT", "a.py")], "").unwrap();
+        assert_eq!(config.text("AZUREML_ENTRY_SCRIPT"), Some("a.py"));
+        let both = [("AML_ENTRY_SCRIPT", "a.py"), ("AZUREML_ENTRY_SCRIPT", "b.py")];
+        assert_eq!(load(&[], &both, "").unwrap().text("AZUREML_ENTRY_SCRIPT"), Some("b.py"));
+        let file = r#"{"AML_MODEL_DC_STORAGE_ENABLED": true, "AML_MDC_STORAGE_ENABLED": false}"#;
+        assert!(!load(&[], &[], file).unwrap().flag("AML_MDC_STORAGE_ENABLED"));
+        assert!(load(&[], &[], r#"{"AML_MODEL_DC_STORAGE_ENABLED": true}"#).unwrap().flag("AML_MDC_STORAGE_ENABLED"));
+    }
+
+    #[test]
+    fn names_in_the_environment_are_not_told_apart_by_case() {
+        assert_eq!(load(&[], &[("service_name", "x")], "").unwrap().text("SERVICE_NAME"), Some("x"));
+        let both = [("SERVICE_NAME", "x"), ("service_name", "y")];
+        assert_eq!(load(&[], &both, "").unwrap().text("SERVICE_NAME"), Some("x"));
+    }
+
+    #[test]
+    fn whole_numbers_are_taken_in_all_their_forms() {
+        for (json, expected) in
+            [("200", "200"), ("200.0", "200"), ("\"200\"", "200"), ("\" 2_00.0 \"", "200"), ("true", "1")]
+        {
+            let config = load(&[], &[], &format!("{{\"SCORING_TIMEOUT_MS\": {json}}}")).unwrap();
+            assert_eq!(config.text("SCORING_TIMEOUT_MS"), Some(expected), "{json}");
+        }
+    }
+
+    #[test]
+    fn values_of_another_kind_are_refused_with_the_words_of_the_contract() {
+        let integer = "Input should be a valid integer";
+        let boolean = "Input should be a valid boolean";
+        for (name, json, expected) in [
+            ("SCORING_TIMEOUT_MS", "\"abc\"", format!("{integer}, unable to parse string as an integer")),
+            ("SCORING_TIMEOUT_MS", "\"1.5\"", format!("{integer}, unable to parse string as an integer")),
+            ("SCORING_TIMEOUT_MS", "1.5", format!("{integer}, got a number with a fractional part")),
+            ("SCORING_TIMEOUT_MS", "[]", integer.to_owned()),
+            ("APP_INSIGHTS_LOG_RESPONSE_ENABLED", "\"maybe\"", format!("{boolean}, unable to interpret input")),
+            ("SERVICE_VERSION", "2", "Input should be a valid string".to_owned()),
+        ] {
+            let error = load(&[], &[], &format!("{{\"{name}\": {json}}}")).unwrap_err();
+            assert_eq!(error, format!("{name}: {expected} (environment variable: {name})"));
+        }
+    }
+
+    #[test]
+    fn the_file_may_be_empty_but_not_something_else_than_an_object() {
+        assert!(load(&[], &[], "").is_ok());
+        assert!(load(&[], &[], "[]").unwrap_err().contains("no JSON object"));
+        assert!(load(&[], &[], "{").unwrap_err().starts_with("Invalid config file!"));
+    }
+
+    #[test]
+    fn keys_that_are_no_settings_are_named() {
+        let config =
+            load(&[], &[], r#"{"BOGUS": 1, "SERVICE_NAME": "x", "service_name": "y", "WORKER_COUNT": 2}"#).unwrap();
+        assert_eq!(config.extra_keys, ["BOGUS", "service_name", "WORKER_COUNT"]);
     }
 }

@@ -12,10 +12,21 @@ pub(crate) struct Failure {
     message: String,
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 impl Failure {
     /// The command could not do what it was asked for: exit code 1.
     pub(crate) fn failed(message: impl Display) -> Self {
         Self { code: 1, message: message.to_string() }
+    }
+
+    /// The command line, or what is said instead of it, cannot be understood: exit code 2.
+    pub(crate) fn usage(message: impl Display) -> Self {
+        Self { code: 2, message: message.to_string() }
     }
 
     /// The server does not start because of its configuration or of what it was to serve: exit code 3, which is that of

@@ -1,7 +1,10 @@
-//! The program `scorebox`: `serve`, `check`, `run`, `build` and `compile-runtime`.
+//! The program `scorebox`: `serve`, `config`, `check`, `run`, `build` and `compile-runtime`; under its second name,
+//! `azmlinfsrv`, it takes the command line of Azure ML's inference server.
 #![forbid(unsafe_code)]
 
 mod args;
+mod azmlinfsrv;
+mod banner;
 mod build;
 mod check;
 mod compile_runtime;
@@ -12,10 +15,15 @@ mod python;
 mod run;
 mod scorer;
 mod serve;
+mod settings;
+mod show_config;
+mod workers;
 
+use std::env;
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::args::{Args, Command};
 
@@ -24,12 +32,23 @@ use crate::args::{Args, Command};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let result = match Args::parse().command {
-        Command::Serve(args) => serve::serve(&args),
-        Command::Check(args) => check::check(&args),
-        Command::Run(args) => run::run(&args),
-        Command::CompileRuntime(args) => compile_runtime::compile_runtime(&args),
-        Command::Build(args) => build::build(&args),
+    let mut arguments = env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    let name = arguments.next().unwrap_or_default();
+    let result = if Path::new(&name).file_stem().is_some_and(|name| name == azmlinfsrv::PROGRAM) {
+        match azmlinfsrv::parse(&arguments.collect::<Vec<_>>()) {
+            Ok(args) => serve::serve(&args),
+            Err(code) => return code,
+        }
+    } else {
+        let matches = Args::command().get_matches();
+        match Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command {
+            Command::Serve(args) => serve::serve(&args),
+            Command::Config(args) => show_config::show(&args, &matches),
+            Command::Check(args) => check::check(&args),
+            Command::Run(args) => run::run(&args),
+            Command::CompileRuntime(args) => compile_runtime::compile_runtime(&args),
+            Command::Build(args) => build::build(&args),
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

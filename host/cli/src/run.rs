@@ -13,7 +13,7 @@ use scorebox_server::input;
 use crate::args::RunArgs;
 use crate::console::{Progress, StderrLog};
 use crate::failure::Failure;
-use crate::scorer::{self, Places};
+use crate::scorer::{self, Places, Scorer};
 use crate::serve;
 
 /// Id of the only request.
@@ -23,8 +23,8 @@ const REQUEST_ID: &str = "00000000-0000-0000-0000-000000000000";
 pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     let limits = args.limits.limits(args.timeout)?;
     let data = read_data(args)?;
-    let places =
-        Places { scorer: &args.scorer, model_dir: args.model_dir.as_deref(), app_root: None, source_dir: None };
+    let scorer = Scorer::Path(args.scorer.clone());
+    let places = Places { scorer: &scorer, model_dir: args.model_dir.as_deref(), app_root: None, source_dir: None };
     let bundle = scorer::read(&places, &args.python, Vec::new(), limits.memory).map_err(Failure::failed)?;
     let sandbox = Sandbox::new(&SandboxConfig::default(), serve::cache(&args.cache)).map_err(Failure::failed)?;
     let progress = Progress::new();

@@ -1,25 +1,47 @@
 //! From what is named on the command line to what is deployed.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use scorebox_sandbox::{Bundle, Code, MODEL_DIR, MODULE_FILE, Runtime};
+use scorebox_server::swagger::SwaggerVersion;
 
 use crate::args::PythonArgs;
 use crate::python::{self, ARCHIVE_EXTENSION, App, Carried, GUEST_APP, check_requirements, parse_carried};
 
 /// The script of an app when nobody says.
 const SCRIPT: &str = "score.py";
+/// The script of an app whose configuration names none.
+const MAIN_SCRIPT: &str = "main.py";
 /// The folder of the Python runtime.
 const RUNTIME: &str = "python-runtime";
 /// In it, the list of the packages that the runtime carries.
 const PACKAGES: &str = "packages.json";
 
+/// What is to be served.
+#[derive(Debug, Clone)]
+pub(crate) enum Scorer {
+    /// A component, a script, an archive, or a folder with a component or a script.
+    Path(PathBuf),
+    /// The module `main` of the app folder.
+    Main,
+}
+
+impl std::fmt::Display for Scorer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Path(path) => path.display().fmt(f),
+            Self::Main => f.write_str(MAIN_SCRIPT),
+        }
+    }
+}
+
 /// Where the parts of a scorer are.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Places<'a> {
-    /// A component, a script, an archive, or a folder with a component or a script.
-    pub(crate) scorer: &'a Path,
+    pub(crate) scorer: &'a Scorer,
     pub(crate) model_dir: Option<&'a Path>,
     /// The app folder of a script: `AML_APP_ROOT`.
     pub(crate) app_root: Option<&'a Path>,
@@ -34,10 +56,16 @@ pub(crate) fn read(
     environment: Vec<(String, String)>,
     limit: u64,
 ) -> Result<Bundle, String> {
-    let scorer = places.scorer;
+    let scorer = match places.scorer {
+        Scorer::Path(path) => &**path,
+        Scorer::Main => {
+            let main = places.app_root.map_or_else(|| PathBuf::from(MAIN_SCRIPT), |root| root.join(MAIN_SCRIPT));
+            return read_app(places, &main, python, environment, limit).map(|bundle| finish(bundle, python));
+        }
+    };
     let is = |ending: &str| scorer.extension().is_some_and(|found| found == ending);
     let script = scorer.join(SCRIPT);
-    let mut bundle = if is("py") {
+    let bundle = if is("py") {
         read_app(places, scorer, python, environment, limit)?
     } else if is(ARCHIVE_EXTENSION) {
         if let Some(folder) = places.model_dir {
@@ -61,12 +89,19 @@ pub(crate) fn read(
     } else {
         Bundle::read(scorer, places.model_dir, limit).map_err(|error| error.to_string())?
     };
+    Ok(finish(bundle, python))
+}
+
+/// Adds the environment variables that the user gives.
+fn finish(mut bundle: Bundle, python: &PythonArgs) -> Bundle {
+    let passed = python.pass_env.iter().filter_map(|name| Some((name.clone(), env::var(name).ok()?)));
+    bundle.environment.extend(passed);
     bundle.environment.extend(python.env.iter().map(|Variable { name, value }| (name.clone(), value.clone())));
     // The last of a name counts.
     bundle.environment.reverse();
     bundle.environment.sort_by(|a, b| a.0.cmp(&b.0));
     bundle.environment.dedup_by(|a, b| a.0 == b.0);
-    Ok(bundle)
+    bundle
 }
 
 /// An environment variable on the command line: `NAME=VALUE`.
@@ -97,23 +132,86 @@ fn read_app(
     limit: u64,
 ) -> Result<Bundle, String> {
     let runtime = find_runtime(python.python_runtime.as_deref())?;
-    // The contract takes one that does not exist, and so do scripts that need none.
-    let missing = places.model_dir.filter(|folder| !folder.exists());
-    if let Some(folder) = missing {
-        tracing::warn!("the model directory {} does not exist: the script finds nothing there", folder.display());
+    // The contract takes folders that do not exist, and so do scripts that need none.
+    let is_there = |folder: &Path, what: &str| {
+        let exists = folder.exists();
+        if !exists {
+            tracing::warn!("the {what} {} does not exist: the script finds nothing there", folder.display());
+        }
+        exists
+    };
+    let app_root = places.app_root.filter(|folder| is_there(folder, "app folder"));
+    let model_dir = places.model_dir.filter(|folder| is_there(folder, "model directory"));
+    if !script.exists() {
+        log_missing_script(places, script);
     }
-    let model_dir = places.model_dir.filter(|_| missing.is_none());
     let mut app =
-        App::read(script, model_dir, places.app_root, places.source_dir, limit).map_err(|error| error.to_string())?;
-    if let Some(folder) = missing {
+        App::read(script, model_dir, app_root, places.source_dir, limit).map_err(|error| error.to_string())?;
+    if let (Some(folder), None) = (places.model_dir, model_dir) {
         app.model_dir = Some(folder.display().to_string());
     }
-    let folder =
-        places.app_root.or(script.parent()).filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if matches!(places.scorer, Scorer::Main) {
+        app.entry_script = None;
+    }
+    let folder = app_root.or(script.parent()).filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     for warning in check_requirements(folder, &carried(&runtime)?).map_err(|error| error.to_string())? {
         tracing::warn!("{warning}");
     }
     app_bundle(app, environment, &runtime)
+}
+
+/// What the contract's log says about a script that is not there.
+fn log_missing_script(places: &Places<'_>, script: &Path) {
+    if let Some(root) = places.app_root
+        && root.join(script).exists()
+    {
+        return;
+    }
+    match places.scorer {
+        Scorer::Path(_) => {
+            tracing::error!(target: "azmlinfsrv", "No such file or directory.");
+            let path = script.display();
+            tracing::error!(target: "azmlinfsrv", "FileNotFoundError: [Errno 2] No such file or directory: '{path}'");
+        }
+        Scorer::Main => {
+            tracing::error!(target: "azmlinfsrv", "No score script found. Expected score script {MAIN_SCRIPT}.");
+            let folder = script.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let mut names: Vec<_> = folder
+                .read_dir()
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| format!("'{}'", entry.file_name().to_string_lossy()))
+                .collect();
+            names.sort_unstable();
+            let names = names.join(", ");
+            tracing::error!(target: "azmlinfsrv", "Current contents of AML_APP_ROOT: [{names}]");
+        }
+    }
+}
+
+/// The user's own OpenAPI documents, by file name: those in the app folder.
+pub(crate) fn swagger_files(places: &Places<'_>, bundle: &Bundle) -> BTreeMap<String, Bytes> {
+    if places.app_root.is_some_and(|folder| !folder.exists()) {
+        return BTreeMap::new();
+    }
+    let names = SwaggerVersion::ALL.into_iter().flat_map(SwaggerVersion::user_files).copied();
+    let component_folder = match places.scorer {
+        Scorer::Path(path) if path.is_dir() => Some(&**path),
+        Scorer::Path(path) => path.parent(),
+        Scorer::Main => None,
+    };
+    let find = |name: &str| match &bundle.code {
+        Code::Runtime(_) => {
+            let path = format!("app/{name}");
+            bundle.files.iter().find(|file| file.path == path).map(|file| Bytes::from(file.contents.clone()))
+        }
+        Code::Component(_) => {
+            let folder = places.app_root.or(component_folder)?;
+            std::fs::read(folder.join(name)).ok().map(Bytes::from)
+        }
+    };
+    names.filter_map(|name| Some((name.to_owned(), find(name)?))).collect()
 }
 
 fn app_bundle(app: App, mut environment: Vec<(String, String)>, runtime: &Path) -> Result<Bundle, String> {

@@ -98,9 +98,11 @@ impl Cache {
         }
         let path = folder.join(KEY_FILE);
         let key = File::open(&path).map_err(on("open the cache key", &path)).and_then(|file| read_key(&path, file));
-        key.inspect_err(|error| tracing::warn!("{} is not used: {error}", folder.display()))
-            .ok()
-            .map(|key| Self { folder, key, limit: u64::MAX })
+        key.inspect_err(|error| tracing::warn!("{} is not used: {error}", folder.display())).ok().map(|key| Self {
+            folder,
+            key,
+            limit: u64::MAX,
+        })
     }
 
     /// Says to programs that copy folders that nothing here has to be kept. Not to be able to is no reason to fail.

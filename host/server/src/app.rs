@@ -10,9 +10,9 @@ use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::{self, ALLOW, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use scorebox_sandbox::{Registry, Sandbox};
 use time::OffsetDateTime;
 use tracing::Instrument as _;
@@ -24,7 +24,7 @@ use crate::error::{Error, RUN_FUNCTION_FAILED, python_bool};
 use crate::ids::{self, RequestIds};
 use crate::score;
 use crate::settings::Settings;
-use crate::{path, query};
+use crate::{http_rules, managed, path, query};
 
 /// `x-ms-server-version`
 static SERVER_VERSION: HeaderName = HeaderName::from_static("x-ms-server-version");
@@ -91,6 +91,10 @@ impl App {
     async fn respond(&self, route: Route, request: Request) -> Response {
         let (start, time) = (Instant::now(), OffsetDateTime::now_utc());
         let (parts, body) = request.into_parts();
+        // What routing itself refuses has none of the contract's headers.
+        if wants_web_socket(&parts.headers) {
+            return Error::WebSocket.into_response();
+        }
         if !route.takes(&parts.method) {
             return Error::MethodNotAllowed.into_response();
         }
@@ -99,7 +103,7 @@ impl App {
             Err(error) => (error.ids().clone(), Err(Error::Id(error))),
         };
         let span = tracing::info_span!("request", request_id = %ids.request_id(), client_request_id = ids.client_request_id().as_deref());
-        let mut response = async {
+        let answered = async {
             if ids.deprecated_header_used() {
                 tracing::warn!(target: "azmlinfsrv", "{}", ids::DEPRECATION_WARNING);
             }
@@ -108,14 +112,21 @@ impl App {
                 Ok(()) => self.answer(route, &ids, &parts, body).await,
                 Err(error) => Err(error),
             };
-            let response = answer.unwrap_or_else(Error::into_response);
-            if self.settings.request_log && route != Route::Health && !refused {
+            let response = match answer {
+                Err(Error::Exit) if !self.settings.managed => return Err(exit_page()),
+                answer if self.settings.managed && route == Route::Score => managed::response(answer),
+                answer => answer.unwrap_or_else(Error::into_response),
+            };
+            if self.settings.request_log && route.is_logged(&parts.method) && !refused {
                 log_request(&parts, &response, start);
             }
-            response
-        }
-        .instrument(span)
-        .await;
+            Ok(response)
+        };
+        let mut response = match answered.instrument(span).await {
+            Ok(response) => response,
+            // Outside of the contract's own headers.
+            Err(page) => return page,
+        };
         let headers = response.headers_mut();
         if let Some(cors) = &self.settings.cors {
             cors.apply(&parts.method, &parts.headers, headers);
@@ -158,6 +169,29 @@ impl Route {
         matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
             || (self == Self::Score && *method == Method::POST)
     }
+
+    /// Whether the contract has a line in the log for it: not for what is answered automatically.
+    fn is_logged(self, method: &Method) -> bool {
+        match self {
+            Self::Health => false,
+            Self::Score => true,
+            Self::Swagger => *method != Method::OPTIONS,
+        }
+    }
+}
+
+fn wants_web_socket(headers: &HeaderMap) -> bool {
+    let says = |name: HeaderName, word: &str| {
+        headers
+            .get(name)
+            .is_some_and(|value| value.to_str().is_ok_and(|value| value.to_ascii_lowercase().contains(word)))
+    };
+    says(header::CONNECTION, "upgrade") && says(header::UPGRADE, "websocket")
+}
+
+/// What gunicorn answers when a script has ended its worker.
+fn exit_page() -> Response {
+    http_rules::page(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error", "")
 }
 
 /// The process runs: that it answers is all there is to say.

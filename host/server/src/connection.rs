@@ -27,11 +27,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tower::ServiceExt as _;
 
 use crate::app::{ClientAddress, normalize};
+use crate::http_rules;
 
 /// How long to wait before accepting again when the system has no descriptors or no memory for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Headers that a request may have, as in the contract of Azure ML's inference server 1.5.1.
-const MAX_HEADERS: usize = 100;
+/// Headers that the head of a request may have to be read at all; how many are too many is a rule of the contract.
+const MAX_HEADERS: usize = 256;
 /// Bytes that the head of a request may have, and that are kept of a body that is not read.
 const MAX_HEAD: usize = 64 * 1024;
 /// Requests at the same time on one connection of HTTP/2.
@@ -220,6 +221,9 @@ async fn answer(
 ) -> Result<Response, std::convert::Infallible> {
     let _request = activity.begin();
     let mut request: Request = request.map(axum::body::Body::new);
+    if let Some(refusal) = http_rules::refuse(&request) {
+        return Ok(refusal);
+    }
     request.extensions_mut().insert(ClientAddress(client));
     router.oneshot(normalize(request)).await
 }

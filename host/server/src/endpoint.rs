@@ -53,7 +53,7 @@ impl Endpoint {
         progress: &dyn Fn(Stage),
     ) -> Result<Self, DeployError> {
         let Plan { name, version, limits, swagger_files } = plan;
-        let log = Arc::new(ScorerLog::for_deployment(&name));
+        let log = Arc::new(ScorerLog::for_deployment(settings, &name));
         let module = sandbox.seal(&name, &version, bundle, &limits, log, progress)?;
         let schema = scorer_schema(&module.schema);
         let service = Service {

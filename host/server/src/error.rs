@@ -29,6 +29,8 @@ pub(crate) enum Error {
     NotFound,
     /// The route does not take the method.
     MethodNotAllowed,
+    /// The client wants to go on with WebSocket, which no route does.
+    WebSocket,
     /// An id is too long.
     Id(IdTooLong),
     /// The request is not what the scorer takes.
@@ -41,6 +43,8 @@ pub(crate) enum Error {
     UnsupportedInput(String),
     /// The scorer failed.
     Script,
+    /// The scorer wanted to end the process that it is in. The contract has a page of HTML for it, without ids.
+    Exit,
     /// The scorer did not end in time.
     Timeout(Duration),
     /// The scorer answered what is no answer in HTTP.
@@ -66,9 +70,9 @@ impl Error {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Id(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Input(error) => error.status(),
-            Self::BadInput(_) | Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::WebSocket | Self::BadInput(_) | Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::UnsupportedInput(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Script | Self::Timeout(_) | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Script | Self::Exit | Self::Timeout(_) | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyBudget | Self::Refused(Refused::Busy { .. }) => StatusCode::TOO_MANY_REQUESTS,
@@ -82,11 +86,14 @@ impl Error {
                                check your spelling and try again."
                 .into(),
             Self::MethodNotAllowed => "The method is not allowed for the requested URL.".into(),
+            Self::WebSocket => "The browser (or proxy) sent a request that this server could not understand.".into(),
             Self::Id(error) => error.to_string().into(),
             Self::Input(error) => error.to_string().into(),
             Self::Swagger(error) => error.to_string().into(),
             Self::BadInput(message) | Self::UnsupportedInput(message) => message.clone().into(),
-            Self::Script => "An unexpected error occurred in scoring script. Check the logs for more info.".into(),
+            Self::Script | Self::Exit => {
+                "An unexpected error occurred in scoring script. Check the logs for more info.".into()
+            }
             Self::Timeout(limit) => format!("Scoring timeout after {} ms", limit.as_millis()).into(),
             Self::Internal => "An unexpected internal error occurred. Check the logs for more info.".into(),
             Self::BodyTooLarge(limit) => {
@@ -102,8 +109,21 @@ impl Error {
         }
     }
 
+    /// Whether it is neither the scorer's nor one that the contract knows: the request did not get that far.
+    pub(crate) fn is_hosts_own(&self) -> bool {
+        matches!(
+            self,
+            Self::BodyTooLarge(_)
+                | Self::BodyTimeout
+                | Self::BodyBroken
+                | Self::BodyBudget
+                | Self::Refused(_)
+                | Self::NotReady
+        )
+    }
+
     fn run_function_failed(&self) -> bool {
-        matches!(self, Self::Script | Self::Timeout(_))
+        matches!(self, Self::Script | Self::Exit | Self::Timeout(_))
     }
 }
 

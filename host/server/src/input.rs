@@ -78,7 +78,7 @@ pub fn prepare(
     if mode == InputMode::Json {
         return if is_json(&media_type) { Ok(body) } else { Err(InputError::NotJson) };
     }
-    if is_form(&media_type) {
+    if is_form(&media_type, headers) {
         return Ok(Bytes::new());
     }
     match std::str::from_utf8(&body) {
@@ -87,11 +87,16 @@ pub fn prepare(
     }
 }
 
-/// The media type of the content in lower case, without its parameters; empty when there is none that can be read.
-fn media_type(headers: &HeaderMap) -> Cow<'_, str> {
+/// The content type as it was sent; empty where there is none that can be read.
+fn content_type(headers: &HeaderMap) -> &str {
     // Of several lines the last one counts.
     let line = headers.get_all(header::CONTENT_TYPE).iter().next_back();
-    let line = line.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    line.and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// The media type of the content in lower case, without its parameters; empty when there is none that can be read.
+fn media_type(headers: &HeaderMap) -> Cow<'_, str> {
+    let line = content_type(headers);
     let name = line.split(';').next().unwrap_or_default().trim_matches([' ', '\t']);
     if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
         Cow::Owned(name.to_ascii_lowercase())
@@ -104,8 +109,13 @@ fn is_json(media_type: &str) -> bool {
     media_type == "application/json" || media_type.starts_with("application/") && media_type.ends_with("+json")
 }
 
-fn is_form(media_type: &str) -> bool {
-    matches!(media_type, "application/x-www-form-urlencoded" | "multipart/form-data")
+/// Whether the real server takes the body for a form. One of several parts needs to say what is between them.
+fn is_form(media_type: &str, headers: &HeaderMap) -> bool {
+    match media_type {
+        "application/x-www-form-urlencoded" => true,
+        "multipart/form-data" => content_type(headers).to_ascii_lowercase().contains("boundary="),
+        _ => false,
+    }
 }
 
 /// The text of Python's `UnicodeDecodeError`.

@@ -10,9 +10,11 @@ pub mod connection;
 pub mod cors;
 mod endpoint;
 mod error;
+mod http_rules;
 pub mod ids;
 pub mod input;
 pub mod logging;
+mod managed;
 mod path;
 pub mod python_json;
 pub mod query;
@@ -23,4 +25,4 @@ pub mod swagger;
 
 pub use app::{App, ClientAddress, DEFAULT_ENDPOINT, normalize};
 pub use endpoint::{DeployError, Endpoint, Plan};
-pub use settings::{BodyLimits, CONTRACT_VERSION, Settings};
+pub use settings::{BodyLimits, CONTRACT_NAME, CONTRACT_VERSION, Settings};

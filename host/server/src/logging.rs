@@ -46,6 +46,10 @@ pub const RECORD_MIN_BYTES: usize = 256;
 /// The logger of this program's own records.
 const LOGGER: &str = "azmlinfsrv";
 
+/// The target of what the text format writes as it is, without time, level and logger: what the contract prints before it
+/// logs.
+pub const PLAIN: &str = "azmlinfsrv.banner";
+
 /// Targets that begin so are this program's modules.
 const OWN_TARGETS: &str = "scorebox";
 
@@ -298,6 +302,10 @@ fn write_text(record: &mut String, now: OffsetDateTime, pid: u32, event: &Event<
         Level::INFO => 'I',
         _ => 'D',
     };
+    if event.metadata().target() == PLAIN {
+        write_lines(record, &message.text);
+        return;
+    }
     write_date_time(record, now, ' ');
     push(record, format_args!(",{:03} {level} [{pid}] ", now.millisecond()));
     match &message.scorer_logger {
@@ -306,7 +314,12 @@ fn write_text(record: &mut String, now: OffsetDateTime, pid: u32, event: &Event<
         None => record.push_str(logger(event)),
     }
     record.push_str(" - ");
-    for (index, line) in message.text.split('\n').enumerate() {
+    write_lines(record, &message.text);
+}
+
+/// Appends the lines of a message, and ends the last one.
+fn write_lines(record: &mut String, text: &str) {
+    for (index, line) in text.split('\n').enumerate() {
         if index > 0 {
             record.push('\n');
             if begins_like_a_record(line) {

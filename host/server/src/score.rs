@@ -26,6 +26,9 @@ use crate::settings::Settings;
 /// `x-ms-run-fn-exec-ms`: how long `run` took.
 static RUN_FN_EXEC_MS: HeaderName = HeaderName::from_static("x-ms-run-fn-exec-ms");
 
+/// Exceptions of Python that ask for the end of the process.
+const EXITS: [&str; 3] = ["GeneratorExit", "KeyboardInterrupt", "SystemExit"];
+
 /// Headers that a scorer's response may have.
 const MAX_HEADERS: usize = 1000;
 
@@ -61,7 +64,8 @@ pub(crate) async fn score(app: &App, ids: &RequestIds, parts: &Parts, body: Body
     let input = input::prepare(endpoint.mode, &parts.method, &parts.headers, query, body.bytes.clone())
         .map_err(Error::Input)?;
     let request = request(ids, parts, input);
-    let run = app.sandbox.run(&endpoint.deployment, request, Arc::new(ScorerLog::for_request())).await;
+    let log = ScorerLog::for_request(&app.settings, &request.id);
+    let run = app.sandbox.run(&endpoint.deployment, request, Arc::new(log)).await;
     drop(body);
     answer(&app.settings, run)
 }
@@ -106,8 +110,9 @@ fn answer(settings: &Settings, run: Run) -> Result<Response, Error> {
         Outcome::Fault(Fault::BadInput(message)) => Err(Error::BadInput(message)),
         Outcome::Fault(Fault::UnsupportedInput(message)) => Err(Error::UnsupportedInput(message)),
         Outcome::Fault(Fault::Failed(exception)) => {
+            let exits = EXITS.contains(&&*exception.kind);
             log_exception(exception);
-            Err(Error::Script)
+            Err(if exits { Error::Exit } else { Error::Script })
         }
         Outcome::Fault(Fault::TimedOut(exception)) => {
             log_exception(exception);
@@ -171,7 +176,7 @@ fn response(status: u16, scored: Vec<(String, Vec<u8>)>, took: Duration, body: B
     for (name, value) in scored {
         append(&mut headers, &name, value);
     }
-    if status.is_server_error() {
+    if status.as_u16() >= 500 {
         headers.insert(&RUN_FUNCTION_FAILED, python_bool(true));
     }
     let milliseconds = format!("{:.3}", took.as_secs_f64() * 1e3);

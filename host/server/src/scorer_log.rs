@@ -3,37 +3,49 @@
 use scorebox_sandbox::{LogLevel, LogSink, LogStream};
 use tracing::Span;
 
+use crate::settings::Settings;
+
 /// Takes what a scorer says into the log, within the span of the request that it says it for.
 #[derive(Debug)]
 pub(crate) struct ScorerLog {
     span: Span,
+    /// What a line that is printed begins with.
+    prefix: Option<String>,
 }
+
+/// Stands for the id of a request where there is none.
+const NO_REQUEST: &str = "00000000-0000-0000-0000-000000000000";
+/// The logger of what Python scripts print.
+const PRINT_LOGGER: &str = "azmlinfsrv.print";
 
 impl ScorerLog {
     /// For a request, whose span is the current one.
-    pub(crate) fn for_request() -> Self {
-        Self { span: Span::current() }
+    pub(crate) fn for_request(settings: &Settings, id: &str) -> Self {
+        Self { span: Span::current(), prefix: settings.print_request_id.then(|| format!("{id},")) }
     }
 
     /// For a scorer that is being deployed, which serves no request.
-    pub(crate) fn for_deployment(name: &str) -> Self {
-        Self { span: tracing::info_span!("deploy", deployment = name) }
+    pub(crate) fn for_deployment(settings: &Settings, name: &str) -> Self {
+        let prefix = settings.print_request_id.then(|| format!("{NO_REQUEST},"));
+        Self { span: tracing::info_span!("deploy", deployment = name), prefix }
     }
 }
 
 impl LogSink for ScorerLog {
     fn write(&self, stream: LogStream, level: LogLevel, logger: &str, text: &str) {
         let scorer_logger = (!logger.is_empty()).then_some(logger);
+        let is_printed = stream != LogStream::Logger || logger == PRINT_LOGGER;
+        let prefix = self.prefix.as_deref().filter(|_| is_printed).unwrap_or_default();
         // The target and the level of an event have to be known when it is compiled.
         macro_rules! event {
             ($target:literal) => {
                 match level {
-                    LogLevel::Debug => tracing::debug!(target: $target, parent: &self.span, scorer_logger, "{text}"),
-                    LogLevel::Info => tracing::info!(target: $target, parent: &self.span, scorer_logger, "{text}"),
-                    LogLevel::Warning => tracing::warn!(target: $target, parent: &self.span, scorer_logger, "{text}"),
-                    LogLevel::Error => tracing::error!(target: $target, parent: &self.span, scorer_logger, "{text}"),
+                    LogLevel::Debug => tracing::debug!(target: $target, parent: &self.span, scorer_logger, "{prefix}{text}"),
+                    LogLevel::Info => tracing::info!(target: $target, parent: &self.span, scorer_logger, "{prefix}{text}"),
+                    LogLevel::Warning => tracing::warn!(target: $target, parent: &self.span, scorer_logger, "{prefix}{text}"),
+                    LogLevel::Error => tracing::error!(target: $target, parent: &self.span, scorer_logger, "{prefix}{text}"),
                     LogLevel::Critical => {
-                        tracing::error!(target: $target, parent: &self.span, scorer_logger, critical = true, "{text}");
+                        tracing::error!(target: $target, parent: &self.span, scorer_logger, critical = true, "{prefix}{text}");
                     }
                 }
             };

@@ -26,6 +26,11 @@ pub struct Settings {
     pub scoring_timeout: Duration,
     /// Whether each request is logged.
     pub request_log: bool,
+    /// Whether what a scorer prints begins with the id of its request and a comma, as documented for Azure ML's inference
+    /// server, which does not do so itself.
+    pub print_request_id: bool,
+    /// Whether answers are those of a managed online endpoint.
+    pub managed: bool,
 }
 
 impl Default for Settings {
@@ -39,12 +44,17 @@ impl Default for Settings {
             body: BodyLimits::default(),
             scoring_timeout: Duration::from_hours(1),
             request_log: true,
+            print_request_id: false,
+            managed: false,
         }
     }
 }
 
 /// The server whose contract is kept, as it names itself in `x-ms-server-version`.
 pub const CONTRACT_VERSION: &str = "azmlinfsrv/1.5.1";
+
+/// The name of that server, with its version.
+pub const CONTRACT_NAME: &str = "Azure ML Inferencing HTTP server v1.5.1";
 
 /// Limits on the bodies of requests.
 #[derive(Debug, Clone, Copy)]

@@ -1,0 +1,298 @@
+//! What `serve` needs to know: the command line, the environment and the configuration file put together and checked.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::HeaderValue;
+use scorebox_sandbox::SandboxConfig;
+use scorebox_server::connection::ConnectionLimits;
+use scorebox_server::cors::Cors;
+use scorebox_server::{BodyLimits, CONTRACT_VERSION, Plan, Settings};
+use tracing::level_filters::LevelFilter;
+
+use crate::args::ServeArgs;
+use crate::banner::{AppInsightsState, Banner};
+use crate::config::{Config, ConfigError, Source};
+use crate::failure::Failure;
+use crate::scorer::Scorer;
+use crate::workers::Workers;
+
+/// Time for `run` that the contract gives it when nobody says.
+const SCORING_TIMEOUT: Duration = Duration::from_hours(1);
+/// Requests that are scored at the same time, in turns, where nobody says.
+const MAX_RUNNING: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+/// Requests that wait, where nobody says.
+const MAX_WAITING: usize = 1024;
+/// Longer than any server runs.
+const NO_LIMIT: Duration = Duration::from_hours(365 * 24);
+
+/// Everything that `serve` needs to know, checked.
+pub(crate) struct Checked {
+    pub(crate) scorer: Scorer,
+    pub(crate) model_dir: Option<PathBuf>,
+    pub(crate) app_root: Option<PathBuf>,
+    pub(crate) source_dir: Option<String>,
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) plan: Plan,
+    pub(crate) settings: Settings,
+    pub(crate) connections: ConnectionLimits,
+    pub(crate) sandbox: SandboxConfig,
+    pub(crate) addresses: Vec<SocketAddr>,
+}
+
+/// The settings of the contract that the command line gives.
+pub(crate) fn command_line(args: &ServeArgs) -> BTreeMap<&'static str, String> {
+    let mut settings = BTreeMap::new();
+    let mut set = |name, value: Option<String>| {
+        if let Some(value) = value {
+            settings.insert(name, value);
+        }
+    };
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    set("AZUREML_ENTRY_SCRIPT", args.scorer.as_ref().or(args.entry_script.as_ref()).map(|path| text(&real_path(path))));
+    set("AZUREML_CONFIG_FILE", args.config_file.as_ref().map(|path| text(&real_path(path))));
+    set("AZUREML_MODEL_DIR", args.model_dir.as_deref().map(text));
+    set("AML_CORS_ORIGINS", args.access_control_allow_origins.clone());
+    set("WORKER_COUNT", args.worker_count.map(|count| count.to_string()));
+    if let Some(key) = &args.appinsights_instrumentation_key {
+        set("AML_APP_INSIGHTS_KEY", Some(key.clone()));
+        set("AML_APP_INSIGHTS_ENABLED", Some("true".to_owned()));
+    }
+    settings
+}
+
+/// The absolute path without links, as far as there is anything.
+fn real_path(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    absolute.canonicalize().unwrap_or_else(|_| match (absolute.parent(), absolute.file_name()) {
+        (Some(folder), Some(name)) => real_path(folder).join(name),
+        _ => absolute,
+    })
+}
+
+/// The level of the log: what the command line says, else `AZUREML_LOG_LEVEL` in Python's words.
+pub(crate) fn log_level(args: &ServeArgs, config: &Result<Config, ConfigError>) -> Result<LevelFilter, Failure> {
+    if let Some(level) = args.log_level {
+        return Ok(level);
+    }
+    let Some(name) = config.as_ref().ok().and_then(|config| config.text("AZUREML_LOG_LEVEL")) else {
+        return Ok(LevelFilter::INFO);
+    };
+    match &*name.to_ascii_uppercase() {
+        "DEBUG" | "NOTSET" => Ok(LevelFilter::DEBUG),
+        "INFO" | "" => Ok(LevelFilter::INFO),
+        "WARNING" | "WARN" => Ok(LevelFilter::WARN),
+        "ERROR" | "CRITICAL" | "FATAL" => Ok(LevelFilter::ERROR),
+        _ => {
+            Err(Failure::start(format!("AZUREML_LOG_LEVEL is {name:?}; give DEBUG, INFO, WARNING, ERROR or CRITICAL")))
+        }
+    }
+}
+
+/// What is to be served.
+pub(crate) fn scorer(args: &ServeArgs, config: &Config) -> Result<Scorer, Failure> {
+    if let Some(path) = config.text("AZUREML_ENTRY_SCRIPT") {
+        return Ok(Scorer::Path(PathBuf::from(path)));
+    }
+    if args.config_file.is_some() {
+        // A configuration that names no script: the contract takes the module `main` of the app folder.
+        return Ok(Scorer::Main);
+    }
+    tracing::error!(target: "azmlinfsrv", "Error!");
+    tracing::error!(
+        target: "azmlinfsrv",
+        "Either provide an entry_script using --entry_script or provide a path to the configuration file using --config_file"
+    );
+    Err(Failure::failed("nothing to serve: give a script, a component or a folder, `scorebox serve SCORER`"))
+}
+
+fn has_separate_health_endpoint(config: &Config) -> bool {
+    config.text("SEPERATE_HEALTH_ENDPOINT") == Some("true")
+}
+
+fn health_port(args: &ServeArgs, config: &Config) -> u16 {
+    if has_separate_health_endpoint(config) { args.health_port } else { args.port }
+}
+
+pub(crate) fn app_insights(config: &Config) -> AppInsightsState {
+    AppInsightsState::of(config.text("AML_APP_INSIGHTS_ENABLED"), config.text("AML_APP_INSIGHTS_KEY"))
+}
+
+pub(crate) fn banner(args: &ServeArgs, config: &Config, scorer: &Scorer) -> Result<Banner, Failure> {
+    let text = |name| config.text(name).map(str::to_owned);
+    let version = server_version(config)?;
+    Ok(Banner {
+        entry_script: match scorer {
+            Scorer::Path(path) => Some(path.display().to_string()),
+            Scorer::Main => None,
+        },
+        model_dir: text("AZUREML_MODEL_DIR"),
+        config_file: text("AZUREML_CONFIG_FILE"),
+        worker_count: text("WORKER_COUNT").unwrap_or_else(|| "1".to_owned()),
+        worker_timeout: text("WORKER_TIMEOUT"),
+        port: args.port,
+        health_port: health_port(args, config),
+        app_insights: app_insights(config),
+        server_version: version.as_ref().and_then(|version| version.to_str().ok()).map(str::to_owned),
+        cors_origins: text("AML_CORS_ORIGINS"),
+        separate_health_endpoint: text("SEPERATE_HEALTH_ENDPOINT"),
+    })
+}
+
+/// Puts the command line, the environment and the configuration file together.
+pub(crate) fn check(args: &ServeArgs, config: &Config, scorer: Scorer, workers: &Workers) -> Result<Checked, Failure> {
+    let scoring_timeout = match config.integer("SCORING_TIMEOUT_MS") {
+        None => None,
+        // Zero is no limit.
+        Some(0) => Some(Duration::MAX),
+        Some(millis) => Some(Duration::from_millis(u64::try_from(millis).map_err(|_| {
+            Failure::start(format!(
+                "SCORING_TIMEOUT_MS is {millis}, with which no request could be scored; give milliseconds, or 0 for no limit"
+            ))
+        })?)),
+    };
+    let worker_timeout = workers.timeout.unwrap_or(Duration::MAX);
+    // As far as there can be none.
+    let timeout = args.timeout.unwrap_or(scoring_timeout.unwrap_or(SCORING_TIMEOUT).min(worker_timeout)).min(NO_LIMIT);
+    if config.text("AZUREML_DEBUG_PORT").is_some_and(|port| port != "0") {
+        return Err(Failure::start(
+            "AZUREML_DEBUG_PORT is set, and scorers run in a sandbox that no debugger can be attached to; unset it, and debug \
+             the script in Python itself",
+        ));
+    }
+    let defaults = Settings::default();
+    let cors = Cors::parse(config.text_or_default("AML_CORS_ORIGINS")).map_err(Failure::start)?;
+    log_settings(config, cors.as_ref(), workers);
+    let settings = Settings {
+        service_name: config.text_or_default("SERVICE_NAME").to_owned(),
+        service_version: config.text_or_default("SERVICE_VERSION").to_owned(),
+        path_prefix: config.text_or_default("SERVICE_PATH_PREFIX").to_owned(),
+        server_version: server_version(config)?,
+        cors,
+        body: BodyLimits { max: args.max_body.as_u64(), total: args.max_bodies.as_u64(), timeout: args.body_timeout },
+        scoring_timeout: args.timeout.or(scoring_timeout).unwrap_or(defaults.scoring_timeout),
+        request_log: !args.no_request_log,
+        print_request_id: args.print_request_id,
+        managed: args.managed,
+    };
+    let mut addresses = vec![SocketAddr::new(args.address, args.port)];
+    if health_port(args, config) != args.port {
+        addresses.push(SocketAddr::new(args.address, args.health_port));
+    }
+    let threads = args.threads.or(workers.concurrency).unwrap_or(SandboxConfig::default().threads);
+    // A managed endpoint takes twice as many requests as are scored at the same time.
+    let (max_running, max_waiting) = if args.managed { (threads, threads.get()) } else { (MAX_RUNNING, MAX_WAITING) };
+    let connections = ConnectionLimits::default();
+    Ok(Checked {
+        model_dir: config.text("AZUREML_MODEL_DIR").map(PathBuf::from),
+        app_root: config.text("AML_APP_ROOT").map(PathBuf::from),
+        source_dir: config.text("AZUREML_SOURCE_DIRECTORY").map(str::to_owned),
+        environment: environment(args, config, &settings),
+        plan: Plan {
+            name: args.name.clone(),
+            version: args.deployment_version.clone(),
+            limits: args.limits.limits(timeout)?,
+            swagger_files: BTreeMap::new(),
+        },
+        connections: ConnectionLimits {
+            max: args.max_connections.get(),
+            head_timeout: args.head_timeout,
+            idle_timeout: args.idle_timeout.or(workers.keep_alive).unwrap_or(connections.idle_timeout),
+            grace: args.grace.or(workers.grace).unwrap_or(connections.grace),
+        },
+        sandbox: SandboxConfig {
+            threads,
+            max_running: args.max_running.unwrap_or(max_running).get(),
+            max_waiting: args.max_waiting.unwrap_or(max_waiting),
+            tick: args.tick,
+            stack: usize::try_from(args.stack.as_u64()).unwrap_or(usize::MAX),
+            keep_resident: usize::try_from(args.keep_resident.as_u64()).unwrap_or(usize::MAX),
+        },
+        scorer,
+        settings,
+        addresses,
+    })
+}
+
+/// Logs what the settings mean, where the contract does or where they are not what they seem.
+fn log_settings(config: &Config, cors: Option<&Cors>, workers: &Workers) {
+    if !config.extra_keys.is_empty() {
+        tracing::warn!(
+            target: "azmlinfsrv",
+            "Found extra keys in the config file that are not supported by the server.\nExtra keys = [{}]",
+            config.extra_keys.iter().map(|key| format!("'{key}'")).collect::<Vec<_>>().join(", ")
+        );
+    }
+    if !workers.without_effect.is_empty() {
+        tracing::info!("has no effect here: {}", workers.without_effect.join(", "));
+    }
+    tracing::info!(target: "azmlinfsrv", "Starting up app insights client");
+    let model_dir = config.text("AZUREML_MODEL_DIR").unwrap_or_default();
+    if model_dir.is_empty() || !Path::new(model_dir).exists() {
+        tracing::warn!(target: "azmlinfsrv.trace", "Model directory is not set or does not exist: {model_dir}");
+    }
+    if let Some(cors) = cors {
+        let origins = cors.origins().join(", ");
+        tracing::info!(target: "azmlinfsrv", "Enabling CORS for the following origins: {origins}");
+    }
+    if ["AML_DBG_MODEL_INFO", "AML_DBG_RESOURCE_INFO"].iter().any(|name| config.text(name).is_some()) {
+        tracing::warn!(
+            target: "azmlinfsrv",
+            "The debuggability features have been removed. If you have a use case for them please reach out to us."
+        );
+    }
+}
+
+/// What is sent as `x-ms-server-version`, by the rule of the contract: nothing unless it is switched on, which it is by
+/// default; a value in `HTTP_X_MS_SERVER_VERSION` is sent when it is switched off.
+fn server_version(config: &Config) -> Result<Option<HeaderValue>, Failure> {
+    if config.text("SERVER_VERSION_LOG_RESPONSE_ENABLED").is_none_or(|on| on.eq_ignore_ascii_case("true")) {
+        return Ok(Some(HeaderValue::from_static(CONTRACT_VERSION)));
+    }
+    config
+        .text("HTTP_X_MS_SERVER_VERSION")
+        .map(|value| {
+            HeaderValue::from_str(value).map_err(|_| {
+                Failure::start(format!("HTTP_X_MS_SERVER_VERSION is {value:?}, which no header can carry"))
+            })
+        })
+        .transpose()
+}
+
+/// The environment that the contract gives a script, apart from what says where its files are.
+fn environment(args: &ServeArgs, config: &Config, settings: &Settings) -> Vec<(String, String)> {
+    // A script sees these when they have been given, as they were given.
+    const AS_GIVEN: [&str; 12] = [
+        "AML_APP_INSIGHTS_KEY",
+        "AML_CORS_ORIGINS",
+        "AML_MDC_STORAGE_ENABLED",
+        "AZUREML_LOG_LEVEL",
+        "HOSTNAME",
+        "SCORING_TIMEOUT_MS",
+        "SEPERATE_HEALTH_ENDPOINT",
+        "SERVER_VERSION_LOG_RESPONSE_ENABLED",
+        "SERVICE_NAME",
+        "SERVICE_VERSION",
+        "WORKER_TIMEOUT",
+        "WORKSPACE_NAME",
+    ];
+    let in_environment = |name: &&str| {
+        let given = config.get(name)?;
+        let seen = !matches!(given.source, Source::File(_));
+        seen.then(|| ((*name).to_owned(), given.text.clone()))
+    };
+    let mut environment: Vec<(String, String)> = AS_GIVEN.iter().filter_map(in_environment).collect();
+    let mut set = |name: &str, value: String| environment.push((name.to_owned(), value));
+    set("AML_APP_INSIGHTS_ENABLED", app_insights(config).is_on().to_string());
+    set("HEALTH_PORT", health_port(args, config).to_string());
+    set("SERVER_PORT", args.port.to_string());
+    set("TRANSPORT_PROTOCOL", if args.rest { "rest" } else { "grpc" }.to_owned());
+    set("WORKER_COUNT", config.text("WORKER_COUNT").unwrap_or("1").to_owned());
+    if let Some(version) = settings.server_version.as_ref().and_then(|version| version.to_str().ok()) {
+        set("HTTP_X_MS_SERVER_VERSION", version.to_owned());
+    }
+    environment
+}
