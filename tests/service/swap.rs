@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use scorebox_sandbox::{Bundle, Cache, Limits, Sandbox, SandboxConfig};
 use scorebox_server::connection::{self, ConnectionLimits, Drained};
 use scorebox_server::{App, DEFAULT_ENDPOINT, Endpoint, Plan, Settings};
+use scorebox_telemetry::Telemetry;
 use scorebox_tests::fixtures::{self, IRIS};
 use scorebox_tests::wait::{PATIENCE, SetOnFailure, eventually};
 use scorebox_tests::{Client, Request};
@@ -40,7 +41,8 @@ fn endpoint(sandbox: &Sandbox, version: &str) -> Endpoint {
         limits: Limits::default(),
         swagger_files: std::collections::BTreeMap::new(),
     };
-    Endpoint::deploy(sandbox, &Settings::default(), &bundle, plan, &|_| {}).expect("iris can be served")
+    Endpoint::deploy(sandbox, &Settings::default(), &Telemetry::off(), &bundle, plan, &|_| {})
+        .expect("iris can be served")
 }
 
 #[test]
@@ -49,7 +51,7 @@ fn no_request_fails_and_every_answer_is_a_whole_one_while_deployments_are_swappe
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::open(folder.path().join("cache"), 1 << 30).unwrap();
     let sandbox = Arc::new(Sandbox::new(&SandboxConfig::default(), Some(cache)).unwrap());
-    let app = App::new(Arc::clone(&sandbox), Settings::default());
+    let app = App::new(Arc::clone(&sandbox), Settings::default(), Telemetry::off());
     app.endpoints().put(DEFAULT_ENDPOINT, endpoint(&sandbox, "version-0"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();

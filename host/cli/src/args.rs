@@ -242,6 +242,20 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
 
+    /// Folder in which telemetry waits while its endpoint is away; by default `scorebox-telemetry` in the user's cache
+    /// folder, and there one for each port.
+    #[arg(long, env = "SCOREBOX_TELEMETRY_BUFFER", value_name = "DIR", help_heading = "Telemetry")]
+    pub(crate) telemetry_buffer: Option<PathBuf>,
+    /// Size of that folder: what has waited for the longest time is removed.
+    #[arg(
+        long,
+        env = "SCOREBOX_TELEMETRY_BUFFER_SIZE",
+        value_name = "SIZE",
+        default_value = "50MiB",
+        help_heading = "Telemetry"
+    )]
+    pub(crate) telemetry_buffer_size: ByteSize,
+
     /// Format of the log: text or json.
     #[arg(long, env = "SCOREBOX_LOG_FORMAT", value_name = "FORMAT", value_parser = LogFormat::from_str, default_value = "text", help_heading = "Log")]
     pub(crate) log_format: LogFormat,

@@ -277,7 +277,6 @@ impl Config {
     }
 
     /// A setting that is on or off.
-    #[expect(dead_code, reason = "telemetry, which comes next, asks for it")]
     pub(crate) fn flag(&self, name: &str) -> bool {
         self.text_or_default(name) == "true"
     }

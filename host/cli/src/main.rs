@@ -17,6 +17,7 @@ mod scorer;
 mod serve;
 mod settings;
 mod show_config;
+mod telemetry;
 mod workers;
 
 use std::env;

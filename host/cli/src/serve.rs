@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use etcetera::BaseStrategy as _;
 use scorebox_sandbox::{Cache, Sandbox};
 use scorebox_server::connection::{self, Drained};
 use scorebox_server::{App, DEFAULT_ENDPOINT, Endpoint, Plan, logging};
+use scorebox_telemetry::Telemetry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -18,7 +19,11 @@ use crate::console::Progress;
 use crate::failure::Failure;
 use crate::scorer::{self, Places};
 use crate::settings::{self, Checked};
+use crate::telemetry;
 use crate::workers::Workers;
+
+/// How long what waits is tried to be sent at the end.
+const TELEMETRY_TIMEOUT: Duration = scorebox_telemetry::DEFAULT_SHUTDOWN;
 
 /// Serves until it is told to end.
 pub(crate) fn serve(args: &ServeArgs) -> Result<(), Failure> {
@@ -32,6 +37,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let scorer = settings::scorer(args, &config)?;
     settings::banner(args, &config, &scorer)?.log();
     let checked = settings::check(args, &config, scorer, &Workers::read(&config)?)?;
+    let telemetry = telemetry::start(args, &config)?;
 
     let cache = cache(&args.cache);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -39,7 +45,8 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("cannot start the server's threads: {error}")))?;
-    let result = runtime.block_on(deploy_and_serve(checked, args.python.clone(), cache));
+    let result = runtime.block_on(deploy_and_serve(checked, args.python.clone(), cache, telemetry.clone()));
+    telemetry.shutdown(TELEMETRY_TIMEOUT);
     // A deployment that was given up may still be compiling.
     runtime.shutdown_background();
     result
@@ -120,10 +127,15 @@ impl Signals {
 }
 
 /// Deploys, then serves, until a signal comes.
-async fn deploy_and_serve(checked: Checked, python: PythonArgs, cache: Option<Cache>) -> Result<(), Failure> {
+async fn deploy_and_serve(
+    checked: Checked,
+    python: PythonArgs,
+    cache: Option<Cache>,
+    telemetry: Telemetry,
+) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let sandbox = Arc::new(Sandbox::new(&checked.sandbox, cache).map_err(Failure::start)?);
-    let deployer = Arc::new(Deployer { checked, python, sandbox: Arc::clone(&sandbox) });
+    let deployer = Arc::new(Deployer { checked, python, sandbox: Arc::clone(&sandbox), telemetry: telemetry.clone() });
     let endpoint = tokio::select! {
         endpoint = deployer.deploy() => endpoint?,
         signal = signals.end() => {
@@ -131,13 +143,13 @@ async fn deploy_and_serve(checked: Checked, python: PythonArgs, cache: Option<Ca
             return Ok(());
         }
     };
-    let app = App::new(sandbox, deployer.checked.settings.clone());
+    let app = App::new(sandbox, deployer.checked.settings.clone(), telemetry);
     app.endpoints().put(DEFAULT_ENDPOINT, endpoint);
     listen_and_serve(&app, &deployer, &mut signals).await
 }
 
 /// Where the user's programs keep what they can make again: `$XDG_CACHE_HOME`, else `~/.cache`.
-fn user_cache_folder() -> Option<PathBuf> {
+pub(crate) fn user_cache_folder() -> Option<PathBuf> {
     Some(etcetera::choose_base_strategy().ok()?.cache_dir())
 }
 
@@ -146,6 +158,7 @@ struct Deployer {
     checked: Checked,
     python: PythonArgs,
     sandbox: Arc<Sandbox>,
+    telemetry: Telemetry,
 }
 
 impl Deployer {
@@ -169,8 +182,9 @@ impl Deployer {
         let bundle = scorer::read(&places, &self.python, environment, plan.limits.memory).map_err(Failure::start)?;
         let plan = Plan { swagger_files: scorer::swagger_files(&places, &bundle), ..plan.clone() };
         let progress = Progress::new();
-        let endpoint = Endpoint::deploy(&self.sandbox, settings, &bundle, plan, &|stage| progress.stage(stage))
-            .map_err(|error| Failure::start(format!("{scorer} cannot be served: {error}")))?;
+        let endpoint =
+            Endpoint::deploy(&self.sandbox, settings, &self.telemetry, &bundle, plan, &|stage| progress.stage(stage))
+                .map_err(|error| Failure::start(format!("{scorer} cannot be served: {error}")))?;
         drop(progress);
         let deployment = endpoint.deployment();
         tracing::info!(

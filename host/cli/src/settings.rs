@@ -11,6 +11,7 @@ use scorebox_sandbox::SandboxConfig;
 use scorebox_server::connection::ConnectionLimits;
 use scorebox_server::cors::Cors;
 use scorebox_server::{BodyLimits, CONTRACT_VERSION, Plan, Settings};
+use scorebox_telemetry::{Level, Telemetry};
 use tracing::level_filters::LevelFilter;
 
 use crate::args::ServeArgs;
@@ -18,6 +19,7 @@ use crate::banner::{AppInsightsState, Banner};
 use crate::config::{Config, ConfigError, Source};
 use crate::failure::Failure;
 use crate::scorer::Scorer;
+use crate::telemetry;
 use crate::workers::Workers;
 
 /// Time for `run` that the contract gives it when nobody says.
@@ -177,6 +179,10 @@ pub(crate) fn check(args: &ServeArgs, config: &Config, scorer: Scorer, workers: 
         request_log: !args.no_request_log,
         print_request_id: args.print_request_id,
         managed: args.managed,
+        record_responses: config.flag("APP_INSIGHTS_LOG_RESPONSE_ENABLED"),
+        model_data: config
+            .flag("AML_MDC_STORAGE_ENABLED")
+            .then(|| telemetry::models(Path::new(config.text_or_default("AZUREML_MODEL_DIR")))),
     };
     let mut addresses = vec![SocketAddr::new(args.address, args.port)];
     if health_port(args, config) != args.port {
@@ -230,10 +236,6 @@ fn log_settings(config: &Config, cors: Option<&Cors>, workers: &Workers) {
         tracing::info!("has no effect here: {}", workers.without_effect.join(", "));
     }
     tracing::info!(target: "azmlinfsrv", "Starting up app insights client");
-    let model_dir = config.text("AZUREML_MODEL_DIR").unwrap_or_default();
-    if model_dir.is_empty() || !Path::new(model_dir).exists() {
-        tracing::warn!(target: "azmlinfsrv.trace", "Model directory is not set or does not exist: {model_dir}");
-    }
     if let Some(cors) = cors {
         let origins = cors.origins().join(", ");
         tracing::info!(target: "azmlinfsrv", "Enabling CORS for the following origins: {origins}");
@@ -243,6 +245,17 @@ fn log_settings(config: &Config, cors: Option<&Cors>, workers: &Workers) {
             target: "azmlinfsrv",
             "The debuggability features have been removed. If you have a use case for them please reach out to us."
         );
+    }
+}
+
+/// Logs, and tells telemetry, that there is no model directory.
+pub(crate) fn log_model_directory(config: &Config, telemetry: &Telemetry) {
+    const LOGGER: &str = "azmlinfsrv.trace";
+    let model_dir = config.text_or_default("AZUREML_MODEL_DIR");
+    if model_dir.is_empty() || !Path::new(model_dir).exists() {
+        let message = format!("Model directory is not set or does not exist: {model_dir}");
+        tracing::warn!(target: LOGGER, "{message}");
+        telemetry.log(None, LOGGER, Level::Warning, &message, &[]);
     }
 }
 

@@ -14,6 +14,7 @@ use http::header::{self, ALLOW, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use scorebox_sandbox::{Registry, Sandbox};
+use scorebox_telemetry::Telemetry;
 use time::OffsetDateTime;
 use tracing::Instrument as _;
 
@@ -22,6 +23,7 @@ use crate::body::BodyBudget;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, RUN_FUNCTION_FAILED, python_bool};
 use crate::ids::{self, RequestIds};
+use crate::recorder::Recorder;
 use crate::score;
 use crate::settings::Settings;
 use crate::{http_rules, managed, path, query};
@@ -38,6 +40,7 @@ pub struct App {
     pub(crate) sandbox: Arc<Sandbox>,
     pub(crate) endpoints: Registry<Endpoint>,
     pub(crate) settings: Settings,
+    pub(crate) telemetry: Telemetry,
     pub(crate) body_budget: Arc<BodyBudget>,
     draining: AtomicBool,
 }
@@ -56,10 +59,10 @@ enum Route {
 
 impl App {
     /// An app that serves nothing yet.
-    pub fn new(sandbox: Arc<Sandbox>, settings: Settings) -> Arc<Self> {
+    pub fn new(sandbox: Arc<Sandbox>, settings: Settings, telemetry: Telemetry) -> Arc<Self> {
         let body_budget = BodyBudget::new(settings.body.total);
         let draining = AtomicBool::new(false);
-        Arc::new(Self { sandbox, endpoints: Registry::default(), settings, body_budget, draining })
+        Arc::new(Self { sandbox, endpoints: Registry::default(), settings, telemetry, body_budget, draining })
     }
 
     /// What is served, by name.
@@ -102,6 +105,7 @@ impl App {
             Ok(ids) => (ids, Ok(())),
             Err(error) => (error.ids().clone(), Err(Error::Id(error))),
         };
+        let recorder = Recorder::of_request(&self.telemetry, &ids, &parts).filter(|_| route != Route::Health);
         let span = tracing::info_span!("request", request_id = %ids.request_id(), client_request_id = ids.client_request_id().as_deref());
         let answered = async {
             if ids.deprecated_header_used() {
@@ -109,7 +113,7 @@ impl App {
             }
             let refused = accepted.is_err();
             let answer = match accepted {
-                Ok(()) => self.answer(route, &ids, &parts, body).await,
+                Ok(()) => self.answer(route, &ids, &parts, body, recorder.as_ref()).await,
                 Err(error) => Err(error),
             };
             let response = match answer {
@@ -138,12 +142,22 @@ impl App {
         if self.settings.request_log {
             log_access(&parts, &response, time);
         }
-        response
+        match recorder {
+            Some(recorder) => recorder.response(&parts, (start, time.into()), response, self.settings.record_responses),
+            None => response,
+        }
     }
 
-    async fn answer(&self, route: Route, ids: &RequestIds, parts: &Parts, body: Body) -> Result<Response, Error> {
+    async fn answer(
+        &self,
+        route: Route,
+        ids: &RequestIds,
+        parts: &Parts,
+        body: Body,
+        recorder: Option<&Arc<Recorder>>,
+    ) -> Result<Response, Error> {
         match route {
-            Route::Score => score::score(self, ids, parts, body).await,
+            Route::Score => score::score(self, ids, parts, body, recorder).await,
             _ if parts.method == Method::OPTIONS => Ok(options()),
             Route::Health => Ok(text("Healthy")),
             Route::Swagger => self.swagger(parts.uri.query()),

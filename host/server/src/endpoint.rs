@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use scorebox_sandbox::{Bundle, Deployment, Limits, Sandbox, Schema, SealError, Stage};
+use scorebox_telemetry::{Context, Exception, ExceptionKind, Telemetry};
 
 use crate::input::InputMode;
 use crate::scorer_log::ScorerLog;
@@ -44,17 +45,21 @@ pub struct Plan {
 }
 
 impl Endpoint {
-    /// Makes an endpoint of a bundle. Blocks while it is sealed; `progress` is told before each stage.
+    /// Makes an endpoint of a bundle. Blocks while it is sealed; `progress` is told before each stage. What the scorer
+    /// prints meanwhile goes to the log and to `telemetry`, and so does the reason when it fails.
     pub fn deploy(
         sandbox: &Sandbox,
         settings: &Settings,
+        telemetry: &Telemetry,
         bundle: &Bundle,
         plan: Plan,
         progress: &dyn Fn(Stage),
     ) -> Result<Self, DeployError> {
         let Plan { name, version, limits, swagger_files } = plan;
-        let log = Arc::new(ScorerLog::for_deployment(settings, &name));
-        let module = sandbox.seal(&name, &version, bundle, &limits, log, progress)?;
+        let log = Arc::new(ScorerLog::for_deployment(settings, &name, telemetry));
+        let module = sandbox
+            .seal(&name, &version, bundle, &limits, log, progress)
+            .inspect_err(|error| report(telemetry, error))?;
         let schema = scorer_schema(&module.schema);
         let service = Service {
             name: &settings.service_name,
@@ -70,6 +75,16 @@ impl Endpoint {
     pub fn deployment(&self) -> &Deployment {
         &self.deployment
     }
+}
+
+/// Tells telemetry why a scorer cannot be deployed, if that is the scorer's doing.
+fn report(telemetry: &Telemetry, error: &SealError) {
+    if !matches!(error, SealError::Init(_) | SealError::Call { .. }) {
+        return;
+    }
+    let message = error.to_string();
+    let exception = Exception { kind: ExceptionKind::Init, type_name: "", message: &message, traceback: "" };
+    telemetry.exception(&Context::init(), &exception);
 }
 
 fn scorer_schema(schema: &Schema) -> ScorerSchema {

@@ -18,6 +18,7 @@ mod managed;
 mod path;
 pub mod python_json;
 pub mod query;
+mod recorder;
 mod score;
 mod scorer_log;
 mod settings;

@@ -13,6 +13,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use hyper::body::Frame;
 use scorebox_sandbox::{Exception, Fault, Outcome, Piece, Request, Response as Scored, Run, Streamed, Trap};
+use scorebox_telemetry::ExceptionKind;
 use tracing::Span;
 
 use crate::app::{self, App, DEFAULT_ENDPOINT, client, sent_uri};
@@ -20,6 +21,8 @@ use crate::body;
 use crate::error::{Error, RUN_FUNCTION_FAILED, python_bool};
 use crate::ids::RequestIds;
 use crate::input::{self, InputError, InputMode};
+use crate::python_json;
+use crate::recorder::Recorder;
 use crate::scorer_log::ScorerLog;
 use crate::settings::Settings;
 
@@ -45,7 +48,13 @@ const NOT_THE_SCORERS: [HeaderName; 8] = [
 ];
 
 /// Answers a request on `/score`.
-pub(crate) async fn score(app: &App, ids: &RequestIds, parts: &Parts, body: Body) -> Result<Response, Error> {
+pub(crate) async fn score(
+    app: &App,
+    ids: &RequestIds,
+    parts: &Parts,
+    body: Body,
+    recorder: Option<&Arc<Recorder>>,
+) -> Result<Response, Error> {
     let endpoint = app.endpoints.get(DEFAULT_ENDPOINT).ok_or(Error::NotReady)?;
     if endpoint.mode != InputMode::Raw {
         match parts.method {
@@ -63,11 +72,16 @@ pub(crate) async fn score(app: &App, ids: &RequestIds, parts: &Parts, body: Body
     let query = parts.uri.query();
     let input = input::prepare(endpoint.mode, &parts.method, &parts.headers, query, body.bytes.clone())
         .map_err(Error::Input)?;
+    let models = app.settings.model_data.as_ref().filter(|_| recorder.is_some());
+    let data = models.map(|models| (models, input.clone()));
     let request = request(ids, parts, input);
-    let log = ScorerLog::for_request(&app.settings, &request.id);
+    let log = ScorerLog::for_request(&app.settings, &request.id, recorder.cloned());
     let run = app.sandbox.run(&endpoint.deployment, request, Arc::new(log)).await;
     drop(body);
-    answer(&app.settings, run)
+    if let (Some(recorder), Some((models, input)), Outcome::Response(scored)) = (recorder, data, &run.outcome) {
+        record_model_data(recorder, models, endpoint.mode, &input, scored);
+    }
+    answer(&app.settings, recorder, run)
 }
 
 /// The request as the scorer gets it.
@@ -91,7 +105,8 @@ fn request(ids: &RequestIds, parts: &Parts, input: Bytes) -> Request {
 }
 
 /// The answer to the client; what it must not know goes to the log.
-fn answer(settings: &Settings, run: Run) -> Result<Response, Error> {
+fn answer(settings: &Settings, recorder: Option<&Arc<Recorder>>, run: Run) -> Result<Response, Error> {
+    let failed = Failed { recorder };
     tracing::debug!(
         target: "azmlinfsrv",
         queued_us = run.timing.queued.as_micros(),
@@ -105,40 +120,93 @@ fn answer(settings: &Settings, run: Run) -> Result<Response, Error> {
         }
         Outcome::Stream(mut streamed) => {
             let headers = std::mem::take(&mut streamed.headers);
-            response(streamed.status, headers, run.timing.run, Body::new(StreamBody::new(streamed)))
+            response(streamed.status, headers, run.timing.run, Body::new(StreamBody::new(streamed, recorder.cloned())))
         }
         Outcome::Fault(Fault::BadInput(message)) => Err(Error::BadInput(message)),
         Outcome::Fault(Fault::UnsupportedInput(message)) => Err(Error::UnsupportedInput(message)),
         Outcome::Fault(Fault::Failed(exception)) => {
-            let exits = EXITS.contains(&&*exception.kind);
-            log_exception(exception);
-            Err(if exits { Error::Exit } else { Error::Script })
+            failed.raised(ExceptionKind::Script, &exception);
+            Err(if EXITS.contains(&&*exception.kind) { Error::Exit } else { Error::Script })
         }
         Outcome::Fault(Fault::TimedOut(exception)) => {
-            log_exception(exception);
+            failed.raised(ExceptionKind::Timeout, &exception);
             Err(Error::Timeout(settings.scoring_timeout))
         }
         Outcome::Fault(Fault::Unencodable(exception)) => {
-            log_exception(exception);
+            // It is the answer that is wrong, which the contract takes for an error of the server's.
+            log_exception(&exception);
             Err(Error::Internal)
         }
         Outcome::Trap(trap) => {
-            log_trap(trap);
+            failed.trapped(trap);
             Err(Error::Script)
         }
         Outcome::OutOfMemory { limit } => {
-            log_out_of_memory(limit);
+            failed.out_of_memory(limit);
             Err(Error::Script)
         }
         Outcome::Deadline(limit) => {
-            log_deadline(limit);
+            failed.out_of_time(limit);
             Err(Error::Timeout(limit))
         }
         Outcome::Refused(refused) => Err(Error::Refused(refused)),
     }
 }
 
-fn log_exception(Exception { kind, message, traceback }: Exception) {
+/// Tells telemetry what went into a scorer and came out, as JSON: text that is none is a string of it.
+fn record_model_data(recorder: &Recorder, models: &[String], mode: InputMode, input: &[u8], scored: &Scored) {
+    let (Ok(input), Ok(prediction)) = (std::str::from_utf8(input), std::str::from_utf8(&scored.body)) else { return };
+    let quoted = |text: &str| {
+        let mut json = String::with_capacity(text.len() + 2);
+        python_json::write_str(text, &mut json);
+        json
+    };
+    let input = if mode == InputMode::Json { input.to_owned() } else { quoted(input) };
+    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(prediction).is_ok();
+    let prediction = if is_json { prediction.to_owned() } else { quoted(prediction) };
+    recorder.model_data(models, &input, &prediction);
+}
+
+/// Tells the log, and telemetry, how a scorer failed.
+struct Failed<'a> {
+    recorder: Option<&'a Arc<Recorder>>,
+}
+
+impl Failed<'_> {
+    fn raised(&self, kind: ExceptionKind, exception: &Exception) {
+        log_exception(exception);
+        if let Some(recorder) = self.recorder {
+            recorder.exception(kind, exception);
+        }
+    }
+
+    fn trapped(&self, Trap { reason, backtrace }: Trap) {
+        let separator = if backtrace.is_empty() { "" } else { "\n" };
+        tracing::error!(target: "azmlinfsrv", "run() was stopped: {reason}{separator}{backtrace}");
+        self.stopped(ExceptionKind::Script, "Trap", reason, backtrace);
+    }
+
+    fn out_of_memory(&self, limit: u64) {
+        let message = format!("it needed more memory than the limit of {limit} bytes");
+        tracing::error!(target: "azmlinfsrv", "run() was stopped: {message}");
+        self.stopped(ExceptionKind::Script, "MemoryError", message, String::new());
+    }
+
+    fn out_of_time(&self, limit: Duration) {
+        let message = format!("Scoring timeout after {} ms", limit.as_millis());
+        tracing::error!(target: "azmlinfsrv", "run() was stopped: {message}");
+        self.stopped(ExceptionKind::Timeout, "TimeoutError", message, String::new());
+    }
+
+    /// Tells telemetry of what the scorer could not raise itself any more.
+    fn stopped(&self, kind: ExceptionKind, type_name: &str, message: String, traceback: String) {
+        if let Some(recorder) = self.recorder {
+            recorder.exception(kind, &Exception { kind: type_name.to_owned(), message, traceback });
+        }
+    }
+}
+
+fn log_exception(Exception { kind, message, traceback }: &Exception) {
     let traceback = traceback.trim_end();
     if traceback.starts_with("Traceback ") {
         // It ends with the kind and the message.
@@ -147,19 +215,6 @@ fn log_exception(Exception { kind, message, traceback }: Exception) {
         let separator = if traceback.is_empty() { "" } else { "\n" };
         tracing::error!(target: "azmlinfsrv", "Encountered Exception: {kind}: {message}{separator}{traceback}");
     }
-}
-
-fn log_trap(Trap { reason, backtrace }: Trap) {
-    let separator = if backtrace.is_empty() { "" } else { "\n" };
-    tracing::error!(target: "azmlinfsrv", "run() was stopped: {reason}{separator}{backtrace}");
-}
-
-fn log_out_of_memory(limit: u64) {
-    tracing::error!(target: "azmlinfsrv", "run() was stopped: it needed more memory than the limit of {limit} bytes");
-}
-
-fn log_deadline(limit: Duration) {
-    tracing::error!(target: "azmlinfsrv", "run() was stopped: Scoring timeout after {} ms", limit.as_millis());
 }
 
 /// A scorer's answer in HTTP.
@@ -194,11 +249,12 @@ struct StreamBody {
     /// There until the end.
     streamed: Option<Streamed>,
     span: Span,
+    recorder: Option<Arc<Recorder>>,
 }
 
 impl StreamBody {
-    fn new(streamed: Streamed) -> Self {
-        Self { streamed: Some(streamed), span: Span::current() }
+    fn new(streamed: Streamed, recorder: Option<Arc<Recorder>>) -> Self {
+        Self { streamed: Some(streamed), span: Span::current(), recorder }
     }
 }
 
@@ -218,14 +274,16 @@ impl HttpBody for StreamBody {
         self.streamed = None;
         let span = self.span.clone();
         let _in_request = span.enter();
+        let failed = Failed { recorder: self.recorder.as_ref() };
         match run.outcome {
             Outcome::Response(_) => return Poll::Ready(None),
-            Outcome::Fault(Fault::Failed(exception) | Fault::TimedOut(exception) | Fault::Unencodable(exception)) => {
-                log_exception(exception);
+            Outcome::Fault(Fault::TimedOut(exception)) => failed.raised(ExceptionKind::Timeout, &exception),
+            Outcome::Fault(Fault::Failed(exception) | Fault::Unencodable(exception)) => {
+                failed.raised(ExceptionKind::Script, &exception);
             }
-            Outcome::Trap(trap) => log_trap(trap),
-            Outcome::OutOfMemory { limit } => log_out_of_memory(limit),
-            Outcome::Deadline(limit) => log_deadline(limit),
+            Outcome::Trap(trap) => failed.trapped(trap),
+            Outcome::OutOfMemory { limit } => failed.out_of_memory(limit),
+            Outcome::Deadline(limit) => failed.out_of_time(limit),
             other => tracing::error!(target: "azmlinfsrv", "run() ended its stream with {other:?}"),
         }
         Poll::Ready(Some(Err(BodyCut)))

@@ -1,8 +1,12 @@
 //! What scorers say, in the log of the server.
 
+use std::sync::Arc;
+
 use scorebox_sandbox::{LogLevel, LogSink, LogStream};
+use scorebox_telemetry::Telemetry;
 use tracing::Span;
 
+use crate::recorder::Recorder;
 use crate::settings::Settings;
 
 /// Takes what a scorer says into the log, within the span of the request that it says it for.
@@ -11,6 +15,7 @@ pub(crate) struct ScorerLog {
     span: Span,
     /// What a line that is printed begins with.
     prefix: Option<String>,
+    recorder: Option<Arc<Recorder>>,
 }
 
 /// Stands for the id of a request where there is none.
@@ -20,19 +25,23 @@ const PRINT_LOGGER: &str = "azmlinfsrv.print";
 
 impl ScorerLog {
     /// For a request, whose span is the current one.
-    pub(crate) fn for_request(settings: &Settings, id: &str) -> Self {
-        Self { span: Span::current(), prefix: settings.print_request_id.then(|| format!("{id},")) }
+    pub(crate) fn for_request(settings: &Settings, id: &str, recorder: Option<Arc<Recorder>>) -> Self {
+        Self { span: Span::current(), prefix: settings.print_request_id.then(|| format!("{id},")), recorder }
     }
 
     /// For a scorer that is being deployed, which serves no request.
-    pub(crate) fn for_deployment(settings: &Settings, name: &str) -> Self {
+    pub(crate) fn for_deployment(settings: &Settings, name: &str, telemetry: &Telemetry) -> Self {
         let prefix = settings.print_request_id.then(|| format!("{NO_REQUEST},"));
-        Self { span: tracing::info_span!("deploy", deployment = name), prefix }
+        let recorder = Recorder::of_deployment(telemetry);
+        Self { span: tracing::info_span!("deploy", deployment = name), prefix, recorder }
     }
 }
 
 impl LogSink for ScorerLog {
     fn write(&self, stream: LogStream, level: LogLevel, logger: &str, text: &str) {
+        if let Some(recorder) = &self.recorder {
+            recorder.log(stream, level, logger, text);
+        }
         let scorer_logger = (!logger.is_empty()).then_some(logger);
         let is_printed = stream != LogStream::Logger || logger == PRINT_LOGGER;
         let prefix = self.prefix.as_deref().filter(|_| is_printed).unwrap_or_default();

@@ -31,6 +31,10 @@ pub struct Settings {
     pub print_request_id: bool,
     /// Whether answers are those of a managed online endpoint.
     pub managed: bool,
+    /// Whether telemetry gets the bodies of responses.
+    pub record_responses: bool,
+    /// Whether telemetry gets inputs and predictions, and of which models they are said to be, as `name:version`.
+    pub model_data: Option<Vec<String>>,
 }
 
 impl Default for Settings {
@@ -46,6 +50,8 @@ impl Default for Settings {
             request_log: true,
             print_request_id: false,
             managed: false,
+            record_responses: true,
+            model_data: None,
         }
     }
 }
