@@ -170,6 +170,8 @@ pub(crate) struct Config {
     pub(crate) file: Option<PathBuf>,
     /// Keys of the file that are no settings.
     pub(crate) extra_keys: Vec<String>,
+    /// What is wrong with it, if anything. What is right can be shown all the same.
+    error: Option<ConfigError>,
 }
 
 /// The environment, with its names in capitals: the contract does not tell them apart.
@@ -206,10 +208,7 @@ impl Config {
     ///
     /// The file is the one that `AZUREML_CONFIG_FILE` names, else `config.json` in the app folder, which is the current one
     /// where nobody says, else `config.json` beside the entry script. One that is not there or empty is passed over.
-    pub(crate) fn load(
-        command_line: &BTreeMap<&'static str, String>,
-        environment: &Environment,
-    ) -> Result<Self, ConfigError> {
+    pub(crate) fn load(command_line: &BTreeMap<&'static str, String>, environment: &Environment) -> Self {
         let given = |setting: &Setting| {
             if let Some(text) = command_line.get(setting.name) {
                 return Some((text.clone(), Source::CommandLine));
@@ -227,9 +226,12 @@ impl Config {
             .into_iter()
             .chain([app_root.join(CONFIG_FILE)])
             .chain(beside_script.map(|folder| folder.join(CONFIG_FILE)));
-        let file =
-            places.into_iter().find(|path| fs::metadata(path).is_ok_and(|data| data.is_file() && data.len() > 0));
-        let keys = file.as_deref().map(read).transpose()?.unwrap_or_default();
+        let file = places.into_iter().find(|path| fs::metadata(path).is_ok_and(|data| data.len() > 0));
+        let (keys, file_error) = match file.as_deref().map(read) {
+            None => (Map::new(), None),
+            Some(Ok(keys)) => (keys, None),
+            Some(Err(error)) => (Map::new(), Some(error)),
+        };
 
         let (mut values, mut errors) = (BTreeMap::new(), Vec::new());
         for setting in &SETTINGS {
@@ -245,13 +247,21 @@ impl Config {
                 Err(why) => errors.push(format!("{}: {why} (environment variable: {0})", setting.name)),
             }
         }
-        if !errors.is_empty() {
-            return Err(ConfigError::Values(errors));
-        }
+        let error = file_error.or_else(|| (!errors.is_empty()).then_some(ConfigError::Values(errors)));
         let is_setting =
             |key: &str| SETTINGS.iter().any(|setting| setting.in_file && setting.names().any(|name| name == key));
         let extra_keys = keys.keys().filter(|key| !is_setting(key)).cloned().collect();
-        Ok(Self { values, file, extra_keys })
+        Self { values, file, extra_keys, error }
+    }
+
+    /// Whether all of it can be used.
+    pub(crate) fn check(&self) -> Result<(), &ConfigError> {
+        self.error.as_ref().map_or(Ok(()), Err)
+    }
+
+    /// A setting that is text, where the command line or the environment gives it.
+    pub(crate) fn text_outside_file(&self, name: &str) -> Option<&str> {
+        self.get(name).filter(|given| !matches!(given.source, Source::File(_))).map(|given| &*given.text)
     }
 
     /// A setting as it was given.
@@ -367,8 +377,9 @@ mod tests {
         variables.push(("AZUREML_CONFIG_FILE".to_owned(), path.display().to_string()));
         variables.push(("AML_APP_ROOT".to_owned(), folder.path().join("app").display().to_string()));
         let command_line = command_line.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        Config::load(&command_line, &Environment::from_variables(variables.into_iter()))
-            .map_err(|error| error.to_string())
+        let config = Config::load(&command_line, &Environment::from_variables(variables.into_iter()));
+        config.check().map_err(ToString::to_string)?;
+        Ok(config)
     }
 
     #[test]

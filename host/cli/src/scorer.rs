@@ -135,7 +135,7 @@ fn read_app(
     // The contract takes folders that do not exist, and so do scripts that need none.
     let is_there = |folder: &Path, what: &str| {
         let exists = folder.exists();
-        if !exists {
+        if !exists && !folder.as_os_str().is_empty() {
             tracing::warn!("the {what} {} does not exist: the script finds nothing there", folder.display());
         }
         exists
@@ -145,10 +145,17 @@ fn read_app(
     if !script.exists() {
         log_missing_script(places, script);
     }
-    let mut app =
-        App::read(script, model_dir, app_root, places.source_dir, limit).map_err(|error| error.to_string())?;
-    if let (Some(folder), None) = (places.model_dir, model_dir) {
-        app.model_dir = Some(folder.display().to_string());
+    let root = app_root.unwrap_or(Path::new("."));
+    let source_dir = places.source_dir.filter(|name| is_there(&root.join(name), "source directory"));
+    let mut app = App::read(script, model_dir, app_root, source_dir, limit).map_err(|error| error.to_string())?;
+    if let Some(folder) = places.model_dir {
+        // A script sees what is typed, where that leads to the same folder in the sandbox.
+        let stays = app.model_dir.as_ref().is_some_and(|inside| {
+            folder.is_relative() && Path::new(GUEST_APP).join(folder).components().eq(Path::new(inside).components())
+        });
+        if model_dir.is_none() || stays {
+            app.model_dir = Some(folder.display().to_string());
+        }
     }
     if matches!(places.scorer, Scorer::Main) {
         app.entry_script = None;

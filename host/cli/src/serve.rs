@@ -28,14 +28,23 @@ const TELEMETRY_TIMEOUT: Duration = scorebox_telemetry::DEFAULT_SHUTDOWN;
 /// Serves until it is told to end.
 pub(crate) fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let config = Config::load(&settings::command_line(args), &Environment::of_process());
-    let level = settings::log_level(args, &config)?;
-    let _log = logging::init(args.log_format, level).map_err(Failure::start)?;
-    let config = config.map_err(|error| {
+    let level = settings::log_level(args, &config);
+    let logging_config = settings::logging_config(&config)?;
+    let (path, logging_config) = logging_config.unzip();
+    let unused = logging_config.as_ref().map(|config| config.unused_handlers().join(", ")).unwrap_or_default();
+    let _log = logging::init(args.log_format, level, logging_config).map_err(Failure::start)?;
+    if let Some(path) = path {
+        tracing::info!(target: "azmlinfsrv", "Loaded logging config from {}", path.display());
+    }
+    if !unused.is_empty() {
+        tracing::warn!("handlers of logging.json that write to something else than a stream are not used: {unused}");
+    }
+    let scorer = settings::scorer(args, &config)?;
+    settings::banner(args, &config)?.log();
+    config.check().map_err(|error| {
         error.log();
         Failure::start(error)
     })?;
-    let scorer = settings::scorer(args, &config)?;
-    settings::banner(args, &config, &scorer)?.log();
     let checked = settings::check(args, &config, scorer, &Workers::read(&config)?)?;
     let telemetry = telemetry::start(args, &config)?;
 
@@ -135,7 +144,13 @@ async fn deploy_and_serve(
 ) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let sandbox = Arc::new(Sandbox::new(&checked.sandbox, cache).map_err(Failure::start)?);
-    let deployer = Arc::new(Deployer { checked, python, sandbox: Arc::clone(&sandbox), telemetry: telemetry.clone() });
+    let deployer = Arc::new(Deployer {
+        checked,
+        python,
+        sandbox: Arc::clone(&sandbox),
+        telemetry: telemetry.clone(),
+        reloading: tokio::sync::Mutex::default(),
+    });
     let endpoint = tokio::select! {
         endpoint = deployer.deploy() => endpoint?,
         signal = signals.end() => {
@@ -159,6 +174,8 @@ struct Deployer {
     python: PythonArgs,
     sandbox: Arc<Sandbox>,
     telemetry: Telemetry,
+    /// Held while the scorer is read again: what was asked for last is what is served in the end.
+    reloading: tokio::sync::Mutex<()>,
 }
 
 impl Deployer {
@@ -200,6 +217,7 @@ impl Deployer {
 
     /// Deploys again, while what has been deployed goes on serving: for good, if this fails.
     async fn reload(self: Arc<Self>, app: Arc<App>) {
+        let _one_at_a_time = self.reloading.lock().await;
         tracing::info!("SIGHUP: the scorer is read again");
         match self.deploy().await {
             Ok(endpoint) => drop(app.endpoints().put(DEFAULT_ENDPOINT, endpoint)),

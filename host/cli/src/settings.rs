@@ -10,13 +10,14 @@ use http::HeaderValue;
 use scorebox_sandbox::SandboxConfig;
 use scorebox_server::connection::ConnectionLimits;
 use scorebox_server::cors::Cors;
+use scorebox_server::logging_config::LoggingConfig;
 use scorebox_server::{BodyLimits, CONTRACT_VERSION, Plan, Settings};
 use scorebox_telemetry::{Level, Telemetry};
 use tracing::level_filters::LevelFilter;
 
 use crate::args::ServeArgs;
 use crate::banner::{AppInsightsState, Banner};
-use crate::config::{Config, ConfigError, Source};
+use crate::config::Config;
 use crate::failure::Failure;
 use crate::scorer::Scorer;
 use crate::telemetry;
@@ -28,6 +29,11 @@ const SCORING_TIMEOUT: Duration = Duration::from_hours(1);
 const MAX_RUNNING: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 /// Requests that wait, where nobody says.
 const MAX_WAITING: usize = 1024;
+/// The user's configuration of the log.
+const LOGGING_FILE: &str = "logging.json";
+/// The setting with the level of the log, and what it can be.
+const LOG_LEVEL: &str = "AZUREML_LOG_LEVEL";
+const LOG_LEVELS: [&str; 8] = ["CRITICAL", "DEBUG", "ERROR", "FATAL", "INFO", "NOTSET", "WARN", "WARNING"];
 /// Longer than any server runs.
 const NO_LIMIT: Duration = Duration::from_hours(365 * 24);
 
@@ -75,23 +81,33 @@ fn real_path(path: &Path) -> PathBuf {
     })
 }
 
-/// The level of the log: what the command line says, else `AZUREML_LOG_LEVEL` in Python's words.
-pub(crate) fn log_level(args: &ServeArgs, config: &Result<Config, ConfigError>) -> Result<LevelFilter, Failure> {
+/// The level of the log: what the command line says, else `AZUREML_LOG_LEVEL` in Python's words. That there is no such
+/// level is no reason not to start: the real server does not look at it.
+pub(crate) fn log_level(args: &ServeArgs, config: &Config) -> LevelFilter {
     if let Some(level) = args.log_level {
-        return Ok(level);
+        return level;
     }
-    let Some(name) = config.as_ref().ok().and_then(|config| config.text("AZUREML_LOG_LEVEL")) else {
-        return Ok(LevelFilter::INFO);
+    match &*config.text_or_default(LOG_LEVEL).to_ascii_uppercase() {
+        "DEBUG" | "NOTSET" => LevelFilter::DEBUG,
+        "WARNING" | "WARN" => LevelFilter::WARN,
+        "ERROR" | "CRITICAL" | "FATAL" => LevelFilter::ERROR,
+        _ => LevelFilter::INFO,
+    }
+}
+
+/// The user's configuration of the log, with its path: `logging.json` in the app folder, else beside the script.
+pub(crate) fn logging_config(config: &Config) -> Result<Option<(PathBuf, LoggingConfig)>, Failure> {
+    let app_root = PathBuf::from(config.text("AML_APP_ROOT").unwrap_or("."));
+    let beside_script = config.text("AZUREML_ENTRY_SCRIPT").and_then(|script| Path::new(script).parent());
+    let places = [Some(app_root.as_path()), beside_script];
+    let Some(path) = places.into_iter().flatten().map(|folder| folder.join(LOGGING_FILE)).find(|path| path.is_file())
+    else {
+        return Ok(None);
     };
-    match &*name.to_ascii_uppercase() {
-        "DEBUG" | "NOTSET" => Ok(LevelFilter::DEBUG),
-        "INFO" | "" => Ok(LevelFilter::INFO),
-        "WARNING" | "WARN" => Ok(LevelFilter::WARN),
-        "ERROR" | "CRITICAL" | "FATAL" => Ok(LevelFilter::ERROR),
-        _ => {
-            Err(Failure::start(format!("AZUREML_LOG_LEVEL is {name:?}; give DEBUG, INFO, WARNING, ERROR or CRITICAL")))
-        }
-    }
+    let cannot = |error: &dyn std::fmt::Display| Failure::start(format!("{} cannot be used: {error}", path.display()));
+    let json = std::fs::read(&path).map_err(|error| cannot(&error))?;
+    let parsed = LoggingConfig::parse(&json).map_err(|error| cannot(&error))?;
+    Ok(Some((path, parsed)))
 }
 
 /// What is to be served.
@@ -123,14 +139,12 @@ pub(crate) fn app_insights(config: &Config) -> AppInsightsState {
     AppInsightsState::of(config.text("AML_APP_INSIGHTS_ENABLED"), config.text("AML_APP_INSIGHTS_KEY"))
 }
 
-pub(crate) fn banner(args: &ServeArgs, config: &Config, scorer: &Scorer) -> Result<Banner, Failure> {
-    let text = |name| config.text(name).map(str::to_owned);
+pub(crate) fn banner(args: &ServeArgs, config: &Config) -> Result<Banner, Failure> {
+    // As in the contract, what the file says is not in it.
+    let text = |name| config.text_outside_file(name).map(str::to_owned);
     let version = server_version(config)?;
     Ok(Banner {
-        entry_script: match scorer {
-            Scorer::Path(path) => Some(path.display().to_string()),
-            Scorer::Main => None,
-        },
+        entry_script: text("AZUREML_ENTRY_SCRIPT"),
         model_dir: text("AZUREML_MODEL_DIR"),
         config_file: text("AZUREML_CONFIG_FILE"),
         worker_count: text("WORKER_COUNT").unwrap_or_else(|| "1".to_owned()),
@@ -149,7 +163,7 @@ pub(crate) fn check(args: &ServeArgs, config: &Config, scorer: Scorer, workers: 
     let scoring_timeout = match config.integer("SCORING_TIMEOUT_MS") {
         None => None,
         // Zero is no limit.
-        Some(0) => Some(Duration::MAX),
+        Some(0) => Some(Duration::ZERO),
         Some(millis) => Some(Duration::from_millis(u64::try_from(millis).map_err(|_| {
             Failure::start(format!(
                 "SCORING_TIMEOUT_MS is {millis}, with which no request could be scored; give milliseconds, or 0 for no limit"
@@ -158,7 +172,12 @@ pub(crate) fn check(args: &ServeArgs, config: &Config, scorer: Scorer, workers: 
     };
     let worker_timeout = workers.timeout.unwrap_or(Duration::MAX);
     // As far as there can be none.
-    let timeout = args.timeout.unwrap_or(scoring_timeout.unwrap_or(SCORING_TIMEOUT).min(worker_timeout)).min(NO_LIMIT);
+    let of_script = match scoring_timeout {
+        None => SCORING_TIMEOUT,
+        Some(Duration::ZERO) => Duration::MAX,
+        Some(limit) => limit,
+    };
+    let timeout = args.timeout.unwrap_or(of_script.min(worker_timeout)).min(NO_LIMIT);
     if config.text("AZUREML_DEBUG_PORT").is_some_and(|port| port != "0") {
         return Err(Failure::start(
             "AZUREML_DEBUG_PORT is set, and scorers run in a sandbox that no debugger can be attached to; unset it, and debug \
@@ -232,6 +251,10 @@ fn log_settings(config: &Config, cors: Option<&Cors>, workers: &Workers) {
             config.extra_keys.iter().map(|key| format!("'{key}'")).collect::<Vec<_>>().join(", ")
         );
     }
+    let level = config.text(LOG_LEVEL).filter(|level| !LOG_LEVELS.contains(&&*level.to_ascii_uppercase()));
+    if let Some(level) = level {
+        tracing::warn!("{LOG_LEVEL} is {level:?}, which is no level; it is taken for INFO");
+    }
     if !workers.without_effect.is_empty() {
         tracing::info!("has no effect here: {}", workers.without_effect.join(", "));
     }
@@ -278,10 +301,11 @@ fn server_version(config: &Config) -> Result<Option<HeaderValue>, Failure> {
 /// The environment that the contract gives a script, apart from what says where its files are.
 fn environment(args: &ServeArgs, config: &Config, settings: &Settings) -> Vec<(String, String)> {
     // A script sees these when they have been given, as they were given.
-    const AS_GIVEN: [&str; 12] = [
+    const AS_GIVEN: [&str; 13] = [
         "AML_APP_INSIGHTS_KEY",
         "AML_CORS_ORIGINS",
         "AML_MDC_STORAGE_ENABLED",
+        "AZUREML_CONFIG_FILE",
         "AZUREML_LOG_LEVEL",
         "HOSTNAME",
         "SCORING_TIMEOUT_MS",
@@ -292,12 +316,8 @@ fn environment(args: &ServeArgs, config: &Config, settings: &Settings) -> Vec<(S
         "WORKER_TIMEOUT",
         "WORKSPACE_NAME",
     ];
-    let in_environment = |name: &&str| {
-        let given = config.get(name)?;
-        let seen = !matches!(given.source, Source::File(_));
-        seen.then(|| ((*name).to_owned(), given.text.clone()))
-    };
-    let mut environment: Vec<(String, String)> = AS_GIVEN.iter().filter_map(in_environment).collect();
+    let given = |name: &&str| Some(((*name).to_owned(), config.text_outside_file(name)?.to_owned()));
+    let mut environment: Vec<(String, String)> = AS_GIVEN.iter().filter_map(given).collect();
     let mut set = |name: &str, value: String| environment.push((name.to_owned(), value));
     set("AML_APP_INSIGHTS_ENABLED", app_insights(config).is_on().to_string());
     set("HEALTH_PORT", health_port(args, config).to_string());

@@ -35,7 +35,8 @@ struct Row {
 /// Prints the configuration: the settings of the contract first, then the options of Scorebox.
 pub(crate) fn show(args: &ConfigArgs, matches: &ArgMatches) -> Result<(), Failure> {
     let serve = &args.serve;
-    let config = Config::load(&settings::command_line(serve), &Environment::of_process()).map_err(Failure::start)?;
+    let config = Config::load(&settings::command_line(serve), &Environment::of_process());
+    config.check().map_err(Failure::start)?;
     // What would keep the server from starting is said here, too.
     settings::check(serve, &config, settings::scorer(serve, &config)?, &Workers::read(&config)?)?;
     let mut rows: Vec<Row> = SETTINGS

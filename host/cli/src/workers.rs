@@ -63,7 +63,10 @@ impl Workers {
                     self.concurrency = NonZeroUsize::new(all).or(self.concurrency);
                 }
                 "--graceful-timeout" => self.grace = Some(Duration::from_secs(number("seconds")?.into())),
-                "--keep-alive" => self.keep_alive = Some(Duration::from_secs(number("seconds")?.into())),
+                // None at all would be a connection for each request, which nobody here gains by.
+                "--keep-alive" if value.as_deref() != Some("0") => {
+                    self.keep_alive = Some(Duration::from_secs(number("seconds")?.into()));
+                }
                 _ => self.without_effect.push(format!("{name} of GUNICORN_CMD_ARGS")),
             }
         }

@@ -86,7 +86,10 @@ impl App {
             .route("/swagger.json", contract(Route::Swagger))
             .route("/livez", any(live))
             .route("/readyz", any(ready))
-            .fallback(async || Error::NotFound)
+            .fallback(async |State(app): State<Arc<App>>, request: Request| {
+                let time = OffsetDateTime::now_utc();
+                app.logged(&request.into_parts().0, Error::NotFound.into_response(), time)
+            })
             .with_state(Arc::clone(self))
     }
 
@@ -95,11 +98,15 @@ impl App {
         let (start, time) = (Instant::now(), OffsetDateTime::now_utc());
         let (parts, body) = request.into_parts();
         // What routing itself refuses has none of the contract's headers.
-        if wants_web_socket(&parts.headers) {
-            return Error::WebSocket.into_response();
-        }
-        if !route.takes(&parts.method) {
-            return Error::MethodNotAllowed.into_response();
+        let refused = if wants_web_socket(&parts.headers) {
+            Some(Error::WebSocket)
+        } else if !route.takes(&parts.method) {
+            Some(Error::MethodNotAllowed)
+        } else {
+            None
+        };
+        if let Some(error) = refused {
+            return self.logged(&parts, error.into_response(), time);
         }
         let (ids, accepted) = match RequestIds::from_headers(&parts.headers) {
             Ok(ids) => (ids, Ok(())),
@@ -129,7 +136,7 @@ impl App {
         let mut response = match answered.instrument(span).await {
             Ok(response) => response,
             // Outside of the contract's own headers.
-            Err(page) => return page,
+            Err(page) => return self.logged(&parts, page, time),
         };
         let headers = response.headers_mut();
         if let Some(cors) = &self.settings.cors {
@@ -139,13 +146,19 @@ impl App {
             headers.append(&SERVER_VERSION, version.clone());
         }
         ids.write_headers(headers);
-        if self.settings.request_log {
-            log_access(&parts, &response, time);
-        }
+        let response = self.logged(&parts, response, time);
         match recorder {
             Some(recorder) => recorder.response(&parts, (start, time.into()), response, self.settings.record_responses),
             None => response,
         }
+    }
+
+    /// Adds a request to the access log.
+    fn logged(&self, parts: &Parts, response: Response, time: OffsetDateTime) -> Response {
+        if self.settings.request_log {
+            log_access(parts, &response, time);
+        }
+        response
     }
 
     async fn answer(

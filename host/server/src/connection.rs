@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tower::ServiceExt as _;
 
 use crate::app::{ClientAddress, normalize};
-use crate::http_rules;
+use crate::http_rules::{self, Framing};
 
 /// How long to wait before accepting again when the system has no descriptors or no memory for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -219,9 +219,9 @@ async fn answer(
     activity: Arc<Activity>,
     request: hyper::Request<Incoming>,
 ) -> Result<Response, std::convert::Infallible> {
-    let _request = activity.begin();
+    let (_request, framing) = activity.begin();
     let mut request: Request = request.map(axum::body::Body::new);
-    if let Some(refusal) = http_rules::refuse(&request) {
+    if let Some(refusal) = http_rules::refuse(&request, framing) {
         return Ok(refusal);
     }
     request.extensions_mut().insert(ClientAddress(client));
@@ -246,6 +246,8 @@ struct Activity {
     asked: AtomicBool,
     /// Set when the server is stopping.
     short: AtomicBool,
+    /// What has been seen in the head of the next request, as [`Framing::bits`].
+    framing: AtomicU8,
     /// Told when the first request begins.
     first_request: Notify,
 }
@@ -277,6 +279,7 @@ impl Activity {
             used: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             short: AtomicBool::new(false),
+            framing: AtomicU8::new(0),
             first_request: Notify::new(),
         }
     }
@@ -293,14 +296,15 @@ impl Activity {
         self.short.store(true, Ordering::Relaxed);
     }
 
-    fn begin(self: &Arc<Self>) -> Answering {
+    /// A request begins whose head has been read; what says where its body ends comes with it.
+    fn begin(self: &Arc<Self>) -> (Answering, Framing) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.head.store(0, Ordering::Relaxed);
         if !self.asked.swap(true, Ordering::Relaxed) {
             // Kept for whoever waits for it later.
             self.first_request.notify_one();
         }
-        Answering(Arc::clone(self))
+        (Answering(Arc::clone(self)), Framing::from_bits(self.framing.swap(0, Ordering::Relaxed)))
     }
 
     fn read(&self, bytes: &[u8]) {
@@ -311,6 +315,8 @@ impl Activity {
             let now = self.now();
             self.last.store(now, Ordering::Relaxed);
             let _ = self.head.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+            let seen = Framing::from_bits(self.framing.load(Ordering::Relaxed)).and_in(bytes);
+            self.framing.store(seen.bits(), Ordering::Relaxed);
         }
     }
 

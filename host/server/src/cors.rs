@@ -79,11 +79,11 @@ impl Cors {
     /// [`CorsError`] for a regular expression that is invalid, too large, or of a kind that cannot be matched in linear
     /// time, and for an origin that cannot be sent.
     pub fn parse(list: &str) -> Result<Option<Self>, CorsError> {
-        let items: Vec<String> =
-            list.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect();
-        if items.is_empty() {
+        if list.is_empty() {
             return Ok(None);
         }
+        // An item that is empty stays one: no origin is like it, but it counts, and it is the first in order.
+        let items: Vec<String> = list.split(',').map(|item| item.trim().to_owned()).collect();
         let (mut literals, mut patterns, mut any) = (Vec::new(), Vec::new(), false);
         for item in &items {
             if item == "*" || item == ".*" {
@@ -95,7 +95,7 @@ impl Cors {
             }
         }
         let default = if any { Some("*") } else { literals.iter().map(|literal| &*literal.text).min() };
-        let default = match default {
+        let default = match default.filter(|text| !text.is_empty()) {
             Some(text) => Some(HeaderValue::from_str(text).map_err(|_| CorsError::Header { item: text.to_owned() })?),
             None => None,
         };

@@ -20,19 +20,61 @@ const MAX_HEADER: usize = 8190;
 /// Bytes that a method has.
 const METHOD: std::ops::RangeInclusive<usize> = 3..=20;
 
+/// What the head of a request says about where its body ends, as it was sent: the HTTP library keeps only what counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Framing {
+    content_length: bool,
+    second_content_length: bool,
+    transfer_encoding: bool,
+}
+
+impl Framing {
+    /// Also what a piece of a head says. A header that is cut between two pieces is not seen, and then it is the HTTP
+    /// library that decides.
+    pub(crate) fn and_in(mut self, head: &[u8]) -> Self {
+        let begins = |line: &[u8], name: &[u8]| {
+            line.len() > name.len() && line[name.len()] == b':' && line[..name.len()].eq_ignore_ascii_case(name)
+        };
+        for line in head.split(|byte| *byte == b'\n').take_while(|line| !matches!(line, [] | [b'\r'])) {
+            if begins(line, b"content-length") {
+                self.second_content_length = self.content_length;
+                self.content_length = true;
+            }
+            self.transfer_encoding |= begins(line, b"transfer-encoding");
+        }
+        self
+    }
+
+    pub(crate) fn bits(self) -> u8 {
+        u8::from(self.content_length)
+            | u8::from(self.second_content_length) << 1
+            | u8::from(self.transfer_encoding) << 2
+    }
+
+    pub(crate) fn from_bits(bits: u8) -> Self {
+        let bit = |number: u8| bits & (1 << number) != 0;
+        Self { content_length: bit(0), second_content_length: bit(1), transfer_encoding: bit(2) }
+    }
+
+    /// Whether it can be read in two ways.
+    fn is_ambiguous(self) -> bool {
+        self.second_content_length || (self.content_length && self.transfer_encoding)
+    }
+}
+
 /// The answer to a request that breaks a rule.
-pub(crate) fn refuse(request: &Request) -> Option<Response> {
+pub(crate) fn refuse(request: &Request, framing: Framing) -> Option<Response> {
     if request.version() > Version::HTTP_11 {
         return None;
     }
-    let (status, reason, message) = broken_rule(request)?;
+    let (status, reason, message) = broken_rule(request, framing)?;
     tracing::warn!(target: "gunicorn.error", "Invalid request: {message}");
     let mut response = page(status, reason, &message);
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     Some(response)
 }
 
-fn broken_rule(request: &Request) -> Option<(StatusCode, &'static str, String)> {
+fn broken_rule(request: &Request, framing: Framing) -> Option<(StatusCode, &'static str, String)> {
     let bad = |message: String| Some((StatusCode::BAD_REQUEST, "Bad Request", message));
     let too_large = |what: &str| {
         let message = format!("Error parsing headers: '{what}'");
@@ -55,12 +97,18 @@ fn broken_rule(request: &Request) -> Option<(StatusCode, &'static str, String)> 
         return too_large("limit request headers fields size");
     }
     let invalid = |name: &HeaderName| bad(format!("Invalid HTTP Header: '{}'", name.as_str().to_ascii_uppercase()));
-    for name in [&HOST, &CONTENT_TYPE, &CONTENT_LENGTH] {
+    for name in [&HOST, &CONTENT_TYPE] {
         if headers.get_all(name).iter().nth(1).is_some() {
             return invalid(name);
         }
     }
-    if headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING) {
+    if headers.get(HOST).is_some_and(|host| !is_host(host.as_bytes())) {
+        return invalid(&HOST);
+    }
+    if headers.get(TRANSFER_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        return invalid(&TRANSFER_ENCODING);
+    }
+    if framing.is_ambiguous() {
         return invalid(&CONTENT_LENGTH);
     }
     if let Some(expect) = headers.get(EXPECT)
@@ -71,6 +119,12 @@ fn broken_rule(request: &Request) -> Option<(StatusCode, &'static str, String)> 
         return Some((StatusCode::EXPECTATION_FAILED, "Expectation Failed", message));
     }
     None
+}
+
+/// Whether it can name a host, with a port or without.
+fn is_host(host: &[u8]) -> bool {
+    let breaks = |byte: &u8| matches!(byte, b'/' | b'?' | b'#' | b'@' | b'\\');
+    !host.is_empty() && host.iter().all(|byte| byte.is_ascii_graphic() && !breaks(byte))
 }
 
 /// Bytes of the request's target.
@@ -108,7 +162,7 @@ mod tests {
 
     fn answer(change: impl FnOnce(http::request::Builder) -> http::request::Builder) -> Option<u16> {
         let request = change(http::Request::builder().method("POST").uri("/score").header("host", "x"));
-        refuse(&request.body(Body::empty()).unwrap()).map(|response| response.status().as_u16())
+        refuse(&request.body(Body::empty()).unwrap(), Framing::default()).map(|response| response.status().as_u16())
     }
 
     #[test]
@@ -134,11 +188,19 @@ mod tests {
 
     #[test]
     fn what_could_be_read_in_two_ways_is_refused() {
-        assert_eq!(
-            answer(|request| request.header("content-length", "5").header("transfer-encoding", "chunked")),
-            Some(400)
-        );
+        let framing = |head: &str| Framing::default().and_in(head.as_bytes());
+        for ambiguous in [
+            "POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\ntransfer-encoding:chunked\r\ncontent-length:5\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
+        ] {
+            assert!(framing(ambiguous).is_ambiguous(), "{ambiguous}");
+            assert_eq!(Framing::from_bits(framing(ambiguous).bits()), framing(ambiguous));
+        }
+        let body = "POST / HTTP/1.1\r\nContent-Length: 30\r\n\r\nContent-Length: 1\r\nTransfer-Encoding: x";
+        assert!(!framing(body).is_ambiguous());
         assert_eq!(answer(|request| request.header("host", "y")), Some(400));
+        assert_eq!(answer(|request| request.header("transfer-encoding", "gzip, chunked")), Some(400));
         assert_eq!(answer(|request| request.method("get")), Some(400));
         assert_eq!(answer(|request| request.header("expect", "something")), Some(417));
         assert_eq!(answer(|request| request.header("expect", "100-Continue")), None);

@@ -14,6 +14,7 @@ mod http_rules;
 pub mod ids;
 pub mod input;
 pub mod logging;
+pub mod logging_config;
 mod managed;
 mod path;
 pub mod python_json;

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The letter is the level: D, I, W, E or C. The logger is the event's `target`; what this program's own modules log
-//! is the logger `azmlinfsrv`. A message of several lines has one prefix, and its other lines are bare. The JSON
+//! is the logger `scorebox`. A message of several lines has one prefix, and its other lines are bare. The JSON
 //! format has an object per line, with the fields of the event and of the spans around it; text has the message only.
 //!
 //! tracing has no level critical: an event of level error with the field `critical = true` is one.
@@ -35,6 +35,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::logging_config::{LogRecord, LoggingConfig, PythonLevel};
 use crate::python_json;
 
 /// Bytes of records that may wait for standard output. Each record counts for at least [`RECORD_MIN_BYTES`].
@@ -44,7 +45,10 @@ pub const QUEUE_BYTES: usize = 8 << 20;
 pub const RECORD_MIN_BYTES: usize = 256;
 
 /// The logger of this program's own records.
-const LOGGER: &str = "azmlinfsrv";
+const LOGGER: &str = "scorebox";
+
+/// The logger of records that the contract has.
+const CONTRACT_LOGGER: &str = "azmlinfsrv";
 
 /// The target of what the text format writes as it is, without time, level and logger: what the contract prints before it
 /// logs.
@@ -111,7 +115,8 @@ impl LogGuard {
 }
 
 /// Sends the events of the whole process to standard output. Records of this program and of scorers are written from
-/// `level` on, those of the libraries in it from warning on, or from `level` when that is less.
+/// `level` on, those of the libraries in it from warning on, or from `level` when that is less. Where the user has a
+/// `config`, it decides on levels, and on the format of text.
 ///
 /// # Errors
 ///
@@ -120,11 +125,13 @@ impl LogGuard {
 /// # Panics
 ///
 /// When the thread that writes cannot be started.
-pub fn init(format: LogFormat, level: LevelFilter) -> Result<LogGuard, LogError> {
+pub fn init(format: LogFormat, level: LevelFilter, config: Option<LoggingConfig>) -> Result<LogGuard, LogError> {
     // The worker flushes when it has nothing to do, so the buffer joins the records of a busy moment.
     let output = BufWriter::with_capacity(64 << 10, io::stdout());
     let (sink, guard) = queue(output);
-    let layer = LogLayer::new(format, sink).with_filter(targets(level));
+    // With a configuration it is that which decides.
+    let level = if config.is_some() { LevelFilter::DEBUG } else { level };
+    let layer = LogLayer::new(format, config, sink).with_filter(targets(level));
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer)).map_err(LogError::Twice)?;
     Ok(guard)
 }
@@ -132,7 +139,7 @@ pub fn init(format: LogFormat, level: LevelFilter) -> Result<LogGuard, LogError>
 /// Which events are written.
 fn targets(level: LevelFilter) -> Targets {
     let libraries = level.min(LevelFilter::WARN);
-    let own = [OWN_TARGETS, LOGGER, "gunicorn"].map(|target| (target, level));
+    let own = [OWN_TARGETS, CONTRACT_LOGGER, "gunicorn"].map(|target| (target, level));
     Targets::new().with_default(libraries).with_targets(own)
 }
 
@@ -211,13 +218,14 @@ fn queue(output: impl io::Write + Send + 'static) -> (QueueSink, LogGuard) {
 /// Writes each event as one record.
 struct LogLayer<S> {
     format: LogFormat,
+    config: Option<LoggingConfig>,
     pid: u32,
     sink: S,
 }
 
 impl<S: Sink> LogLayer<S> {
-    fn new(format: LogFormat, sink: S) -> Self {
-        Self { format, pid: std::process::id(), sink }
+    fn new(format: LogFormat, config: Option<LoggingConfig>, sink: S) -> Self {
+        Self { format, config, pid: std::process::id(), sink }
     }
 }
 
@@ -260,7 +268,12 @@ where
         record.clear();
         let now = OffsetDateTime::now_utc();
         match self.format {
-            LogFormat::Text => write_text(&mut record, now, self.pid, event),
+            LogFormat::Text => match &self.config {
+                Some(config) if event.metadata().target() != PLAIN => {
+                    write_configured(&mut record, now, self.pid, event, config);
+                }
+                _ => write_text(&mut record, now, self.pid, event),
+            },
             LogFormat::Json => {
                 let mut fields = Fields::default();
                 for span in
@@ -274,7 +287,9 @@ where
                 write_json(&mut record, now, event, fields);
             }
         }
-        self.sink.record(record.as_bytes());
+        if !record.is_empty() {
+            self.sink.record(record.as_bytes());
+        }
         if record.capacity() <= 64 << 10 {
             RECORD.set(record);
         }
@@ -315,6 +330,22 @@ fn write_text(record: &mut String, now: OffsetDateTime, pid: u32, event: &Event<
     }
     record.push_str(" - ");
     write_lines(record, &message.text);
+}
+
+/// Writes an event as the user's configuration has it: once for each handler that takes it.
+fn write_configured(record: &mut String, now: OffsetDateTime, pid: u32, event: &Event<'_>, config: &LoggingConfig) {
+    let mut message = Message::default();
+    event.record(&mut message);
+    let level = match *event.metadata().level() {
+        Level::ERROR if message.critical => PythonLevel::CRITICAL,
+        Level::ERROR => PythonLevel::ERROR,
+        Level::WARN => PythonLevel::WARNING,
+        Level::INFO => PythonLevel::INFO,
+        _ => PythonLevel::DEBUG,
+    };
+    let logger = message.scorer_logger.as_deref().unwrap_or_else(|| logger(event));
+    let event = LogRecord { logger, level, message: &message.text, time: now, process: pid };
+    config.write(&event, |text| write_lines(record, text));
 }
 
 /// Appends the lines of a message, and ends the last one.
@@ -521,7 +552,7 @@ mod tests {
     /// What `log` writes from level debug on, the time and the process id of text replaced.
     fn written(format: LogFormat, log: impl FnOnce()) -> String {
         let memory = Memory::default();
-        let layer = LogLayer::new(format, memory.clone()).with_filter(targets(LevelFilter::DEBUG));
+        let layer = LogLayer::new(format, None, memory.clone()).with_filter(targets(LevelFilter::DEBUG));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
         let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
         let pid = format!("[{}]", std::process::id());
@@ -561,7 +592,7 @@ mod tests {
     #[test]
     fn the_time_is_utc_with_milliseconds() {
         let memory = Memory::default();
-        let layer = LogLayer::new(LogFormat::Text, memory.clone());
+        let layer = LogLayer::new(LogFormat::Text, None, memory.clone());
         let before = OffsetDateTime::now_utc();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || tracing::info!("x"));
         let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();

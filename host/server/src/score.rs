@@ -208,7 +208,8 @@ impl Failed<'_> {
 
 fn log_exception(Exception { kind, message, traceback }: &Exception) {
     let traceback = traceback.trim_end();
-    if traceback.starts_with("Traceback ") {
+    // That of a group is drawn as a tree.
+    if traceback.starts_with("Traceback ") || traceback.starts_with("  + Exception Group Traceback ") {
         // It ends with the kind and the message.
         tracing::error!(target: "azmlinfsrv", "Encountered Exception: {traceback}");
     } else {

@@ -22,7 +22,7 @@ pub struct Settings {
     /// Limits on request bodies.
     pub body: BodyLimits,
     /// The time for `run` that is named when a scorer itself gives up waiting: `SCORING_TIMEOUT_MS`. Default 1 h, as in the
-    /// contract.
+    /// contract; zero where there is no limit.
     pub scoring_timeout: Duration,
     /// Whether each request is logged.
     pub request_log: bool,

@@ -302,8 +302,10 @@ fn generate(
     let input = write(input, INPUT, &input_names)?;
     let output = write(output, OUTPUT, &output_names)?;
 
-    let prefix = service.path_prefix.trim_matches('/');
-    let prefix = if prefix.is_empty() { String::new() } else { format!("/{prefix}") };
+    let prefix = match service.path_prefix {
+        "" => String::new(),
+        prefix => format!("/{}", prefix.trim_matches('/')),
+    };
     let (template, openapi) = match version {
         SwaggerVersion::V2 => (SWAGGER_2, ""),
         SwaggerVersion::V3 => (OPENAPI_3, "3.0.3"),

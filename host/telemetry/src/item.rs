@@ -47,7 +47,7 @@ pub struct RequestItem {
     pub status: u16,
     /// When the request came.
     pub start: SystemTime,
-    /// How long it took until the response was ready.
+    /// How long it took until the response had been sent.
     pub duration: Duration,
     /// The body of the response, when it is to be recorded; the start of it is enough for a long one. It goes to
     /// Application Insights only. A body that is not UTF-8 is recorded as a fixed text that says so.

@@ -62,7 +62,10 @@ class DoorHandler(logging.Handler):
     """Hands records to the host, which adds time and level."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes one record, tracebacks included."""
+        """Writes one record, tracebacks included; once, whatever the number of handlers that get it."""
+        if getattr(record, "scorebox_written", False):
+            return
+        record.scorebox_written = True
         try:
             level = min(max(record.levelno // 10 - 1, door.DEBUG), door.CRITICAL)
             door.log(door.LOGGER, level, record.name, self.format(record))
@@ -78,7 +81,8 @@ def install(app_root: str, script: str | None) -> None:
     """Replaces `print`, `sys.stdout` and `sys.stderr`, and configures logging.
 
     A file `logging.json` in `app_root`, else beside the script, replaces the configuration, as `logging.config.dictConfig`
-    takes it; raises `ValueError` when it does not take it.
+    takes it; raises `ValueError` when it does not take it. Its levels and filters hold here; its formats are the host's
+    to use, which writes the log.
     """
     sys.stdout = sys.__stdout__ = _text(_stdout)
     sys.stderr = sys.__stderr__ = _text(_stderr)
@@ -93,7 +97,19 @@ def install(app_root: str, script: str | None) -> None:
         return
     with open(path, encoding="utf-8") as file:
         logging.config.dictConfig(json.load(file))
-    server.info("Loaded logging config from %s", path)
+    for logger in (logging.root, *logging.root.manager.loggerDict.values()):
+        # Names above a logger that nobody has asked for have a placeholder.
+        if isinstance(logger, logging.Logger):
+            logger.handlers[:] = [_to_host(handler) for handler in logger.handlers]
+
+
+def _to_host(handler: logging.Handler) -> logging.Handler:
+    """A handler that hands to the host what another one would write to `sys.stdout` or `sys.stderr`."""
+    if not isinstance(handler, logging.StreamHandler) or handler.stream not in (sys.stdout, sys.stderr):
+        return handler
+    door_handler = DoorHandler(handler.level)
+    door_handler.filters = handler.filters
+    return door_handler
 
 
 def finish() -> None:
