@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// The root of the repository.
 pub fn workspace() -> &'static Path {
@@ -42,6 +43,17 @@ pub fn example_json(name: &str, file: &str) -> Value {
     let path = workspace().join("examples").join(name).join(file);
     let text = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A temporary folder with these files.
+pub fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().expect("a file is in a folder")).expect("it can be written to");
+        fs::write(path, text).expect("it can be written to");
+    }
+    folder
 }
 
 /// The body of the README's curl line.

@@ -9,6 +9,7 @@ pub mod http;
 pub mod process;
 pub mod python;
 pub mod server;
+pub mod sink;
 pub mod wait;
 
 pub use http::{Client, Request, Response};

@@ -1,7 +1,8 @@
-//! `scorebox serve` as a process of its own.
+//! `scorebox serve`, or `azmlinfsrv`, as a process of its own.
 
 use std::ffi::{OsStr, OsString};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -22,6 +23,8 @@ pub struct Serve {
     environment: Vec<(OsString, OsString)>,
     wrapper: Vec<OsString>,
     cache: Option<PathBuf>,
+    folder: Option<PathBuf>,
+    is_azmlinfsrv: bool,
 }
 
 impl Serve {
@@ -32,7 +35,20 @@ impl Serve {
 
     /// A server that is not told what to serve.
     pub fn nothing() -> Self {
-        Self { arguments: Vec::new(), environment: Vec::new(), wrapper: Vec::new(), cache: None }
+        Self {
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            wrapper: Vec::new(),
+            cache: None,
+            folder: None,
+            is_azmlinfsrv: false,
+        }
+    }
+
+    /// A server under the program's other name, which takes the command line of Azure ML's inference server. It runs in a
+    /// folder without a configuration.
+    pub fn azmlinfsrv() -> Self {
+        Self { is_azmlinfsrv: true, ..Self::nothing() }
     }
 
     /// A server of a component of tests/guests.
@@ -73,6 +89,13 @@ impl Serve {
         self
     }
 
+    /// Started in this folder.
+    #[must_use]
+    pub fn in_folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
+    }
+
     /// Started by another program, whose arguments end with the server's command line and whose process becomes the
     /// server's: `taskset -c 0`.
     #[must_use]
@@ -83,17 +106,25 @@ impl Serve {
 
     /// Starts it, without waiting for anything.
     pub fn spawn(&self, port: u16) -> (Process, Arc<TempDir>) {
-        let shared = shared_cache();
-        let cache = self.cache.clone().unwrap_or_else(|| shared.path().to_owned());
+        let shared = shared_folder();
+        let cache = self.cache.clone().unwrap_or_else(|| shared.path().join("cache"));
         let mut line = self.wrapper.clone();
-        line.push(fixtures::binary().into());
-        line.extend(["serve", "--address", "127.0.0.1", "--port"].map(OsString::from));
-        line.push(port.to_string().into());
-        line.push("--cache-dir".into());
-        line.push(cache.into());
+        if self.is_azmlinfsrv {
+            line.push(shared.path().join("azmlinfsrv").into());
+        } else {
+            line.push(fixtures::binary().into());
+            line.push("serve".into());
+        }
+        line.extend(["--port".into(), port.to_string().into()]);
         line.extend(self.arguments.iter().cloned());
         let mut command = hermetic(&line[0]);
-        command.args(&line[1..]).envs(self.environment.iter().cloned());
+        command.args(&line[1..]).env("SCOREBOX_ADDRESS", "127.0.0.1").env("SCOREBOX_CACHE_DIR", cache);
+        command.envs(self.environment.iter().cloned());
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        } else if self.is_azmlinfsrv {
+            command.current_dir(shared.path());
+        }
         (Process::start(&mut command), shared)
     }
 
@@ -102,10 +133,10 @@ impl Serve {
     pub fn start(&self) -> Server {
         loop {
             let port = free_port();
-            let (process, cache) = self.spawn(port);
+            let (process, shared) = self.spawn(port);
             if process.line(PATIENCE, |line| line.contains("listening on http://127.0.0.1:")).is_some() {
                 let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-                return Server { process, address, _cache: cache };
+                return Server { process, address, _shared: shared };
             }
             let said = process.said();
             // Somebody else may have taken the port in between.
@@ -118,19 +149,21 @@ impl Serve {
     pub fn refused(&self) -> Ended {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
         let port = listener.local_addr().expect("the listener has an address").port();
-        let (process, _cache) = self.spawn(port);
+        let (process, _shared) = self.spawn(port);
         process.wait(PATIENCE)
     }
 }
 
-/// The cache of all servers that do not ask for one: most tests do not care who has compiled their scorer. It goes when
-/// the last of them does.
-fn shared_cache() -> Arc<TempDir> {
-    static CACHE: Mutex<Weak<TempDir>> = Mutex::new(Weak::new());
-    let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
-    cache.upgrade().unwrap_or_else(|| {
+/// What all servers share: in `cache` the cache of those that do not ask for one, since most tests do not care who has
+/// compiled their scorer, and as `azmlinfsrv` a link to the program. It goes when the last of them does.
+fn shared_folder() -> Arc<TempDir> {
+    static FOLDER: Mutex<Weak<TempDir>> = Mutex::new(Weak::new());
+    let mut shared = FOLDER.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.upgrade().unwrap_or_else(|| {
         let folder = Arc::new(tempfile::tempdir().expect("a temporary folder can be made"));
-        *cache = Arc::downgrade(&folder);
+        let program = fixtures::binary().canonicalize().expect("the program is there");
+        symlink(program, folder.path().join("azmlinfsrv")).expect("a temporary folder can be written to");
+        *shared = Arc::downgrade(&folder);
         folder
     })
 }
@@ -155,7 +188,7 @@ pub fn free_port() -> u16 {
 pub struct Server {
     process: Process,
     address: SocketAddr,
-    _cache: Arc<TempDir>,
+    _shared: Arc<TempDir>,
 }
 
 impl Server {
