@@ -13,6 +13,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use hyper::body::Frame;
 use scorebox_sandbox::{Exception, Fault, Outcome, Piece, Request, Response as Scored, Run, Streamed, Trap};
+use tokio::time::{Sleep, sleep};
 use tracing::Span;
 
 use crate::app::{self, App, DEFAULT_ENDPOINT, client, sent_uri};
@@ -183,17 +184,22 @@ fn response(status: u16, scored: Vec<(String, Vec<u8>)>, took: Duration, body: B
     Ok(response)
 }
 
+/// How long a connection stays open that is about to be cut: it forgets what it has not written by then.
+const BEFORE_CUT: Duration = Duration::from_millis(5);
+
 /// A body that a scorer sends while it makes it.
 #[derive(Debug)]
 struct StreamBody {
     /// There until the end.
     streamed: Option<Streamed>,
+    /// There when the scorer has ended otherwise than it should, until the connection is cut.
+    cut: Option<Pin<Box<Sleep>>>,
     span: Span,
 }
 
 impl StreamBody {
     fn new(streamed: Streamed) -> Self {
-        Self { streamed: Some(streamed), span: Span::current() }
+        Self { streamed: Some(streamed), cut: None, span: Span::current() }
     }
 }
 
@@ -205,6 +211,11 @@ impl HttpBody for StreamBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        if let Some(cut) = &mut self.cut {
+            ready!(cut.as_mut().poll(cx));
+            self.cut = None;
+            return Poll::Ready(Some(Err(BodyCut)));
+        }
         let Some(streamed) = self.streamed.as_mut() else { return Poll::Ready(None) };
         let run = match ready!(streamed.poll_next(cx)) {
             Piece::Body(piece) => return Poll::Ready(Some(Ok(Frame::data(piece.into())))),
@@ -223,7 +234,8 @@ impl HttpBody for StreamBody {
             Outcome::Deadline(limit) => log_deadline(limit),
             other => tracing::error!(target: "azmlinfsrv", "run() ended its stream with {other:?}"),
         }
-        Poll::Ready(Some(Err(BodyCut)))
+        self.cut = Some(Box::pin(sleep(BEFORE_CUT)));
+        self.poll_frame(cx)
     }
 }
 
