@@ -57,18 +57,40 @@ pub(crate) async fn score(app: &App, ids: &RequestIds, parts: &Parts, body: Body
         }
     }
     app.sandbox.admits().map_err(Error::Refused)?;
-    let body = body::read(body, &parts.headers, &app.settings.body, &app.body_budget).await?;
-    let query = parts.uri.query();
-    let input = input::prepare(endpoint.mode, &parts.method, &parts.headers, query, body.bytes.clone())
-        .map_err(Error::Input)?;
-    let request = request(ids, parts, input);
+    let (request, share) = receive(app, endpoint.mode, ids, parts, body).await?;
     let run = app.sandbox.run(&endpoint.deployment, request, Arc::new(ScorerLog::for_request())).await;
-    drop(body);
+    drop(share);
     answer(&app.settings, run)
 }
 
-/// The request as the scorer gets it.
-fn request(ids: &RequestIds, parts: &Parts, input: Bytes) -> Request {
+/// The request as the scorer gets it, once all of it has come. Its body is charged for until its share is dropped.
+async fn receive(
+    app: &App,
+    mode: InputMode,
+    ids: &RequestIds,
+    parts: &Parts,
+    body: Body,
+) -> Result<(Request, body::Share), Error> {
+    let (body, share) = body::read(body, &parts.headers, &app.settings.body, &app.body_budget).await?;
+    let query = parts.uri.query();
+    let input = input::prepare(mode, &parts.method, &parts.headers, query, body).map_err(Error::Input)?;
+    Ok((request(ids, parts, input), share))
+}
+
+impl App {
+    /// What a scorer gets of a request: for benchmarks, which want to see the host's part without the scorer's. None where
+    /// the request is refused.
+    #[doc(hidden)]
+    pub async fn scorers_request(&self, mode: InputMode, request: http::Request<Body>) -> Option<Request> {
+        let (parts, body) = request.into_parts();
+        let ids = RequestIds::from_headers(&parts.headers).ok()?;
+        let received = receive(self, mode, &ids, &parts, body).await.ok()?;
+        Some(received.0)
+    }
+}
+
+/// The request with its input.
+fn request(ids: &RequestIds, parts: &Parts, input: Vec<u8>) -> Request {
     let uri = sent_uri(parts);
     Request {
         id: ids.request_id().into_owned(),
@@ -83,7 +105,7 @@ fn request(ids: &RequestIds, parts: &Parts, input: Bytes) -> Request {
             .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
             .collect(),
         client_address: client(parts).ip().to_string(),
-        body: input.into(),
+        body: input,
     }
 }
 
