@@ -66,7 +66,7 @@ guests: build $(GUEST_MODULES) ## Build the guests of the tests, into target/gue
 
 .PHONY: bench
 bench: setup-bench build guests examples python-runtime ## Run the benchmarks
-	$(TEST_ENV) $(CARGO) bench $(LOCKED) --workspace --bench instance
+	$(TEST_ENV) $(CARGO) bench $(LOCKED) --workspace --bench instance --bench large_body
 	$(TEST_ENV) target/release/scorebox-load
 
 .PHONY: audit

@@ -119,6 +119,11 @@ def pieces():
         yield f"piece {index}\n"
 
 
+def broken_off():
+    yield "the start"
+    raise KeyError("the rest")
+
+
 def run(data):
     task = json.loads(data)["task"]
     print("asked for", task)
@@ -132,6 +137,10 @@ def run(data):
         return AMLResponse({"status": "created"}, 201, json_str=True)
     if task == "stream":
         return AMLResponse(pieces(), 200)
+    if task == "cut":
+        return AMLResponse(broken_off(), 200)
+    if task == "exit":
+        sys.exit("no more")
     if task == "set":
         return {1, 2}
     if task == "log":
@@ -185,6 +194,10 @@ fn recorded() -> &'static Recorded {
             assert_eq!(server.send(&task(name)).status, status, "{name}");
         }
         let stream = read_stream(&server);
+        let mut cut = server.connect();
+        cut.write(&task("cut").to_bytes()).unwrap();
+        let cut = String::from_utf8(cut.read_to_end().unwrap()).unwrap();
+        assert!(cut.starts_with("HTTP/1.1 200 ") && !cut.ends_with("0\r\n\r\n"), "{cut:?}");
         let id = |request: Request, id: &str| request.header("x-request-id", id);
         for (request, status) in [
             (id(Request::get("/"), "R-health"), 200),
@@ -363,6 +376,7 @@ mod requests {
             [
                 "",
                 "R-bytes",
+                "R-cut",
                 "R-fail",
                 "R-log",
                 "R-ok",
@@ -395,6 +409,16 @@ mod requests {
         assert_eq!(properties(item)["Response Value"], "piece 0\npiece 1\npiece 2\n");
         let took = properties(item)["duration"].as_str().unwrap();
         assert!(took >= "00:00:00.850" && took < "00:00:03.000", "it ends with its last piece: {took}");
+    }
+
+    #[test]
+    fn a_stream_that_breaks_off_is_recorded_as_far_as_it_came_with_what_ended_it() {
+        let Recorded { items, .. } = recorded();
+        let item = the(items, "RequestData", "R-cut");
+        assert_eq!(data(item)["responseCode"], "200", "which had been sent by then");
+        assert_eq!(properties(item)["Response Value"], "the start");
+        let exception = the(items, "ExceptionData", "R-cut");
+        assert_eq!(data(exception)["exceptions"][0]["message"], "KeyError: 'the rest'");
     }
 
     #[test]
@@ -523,7 +547,7 @@ mod exceptions {
         assert_eq!(exceptions[0]["hasFullStack"], true);
         let stack = exceptions[0]["stack"].as_str().unwrap();
         assert!(stack.starts_with("Traceback (most recent call last):\n"), "{stack}");
-        assert!(stack.contains("score.py\", line 24, in run\n"), "{stack}");
+        assert!(stack.contains("score.py\", line 28, in run\n"), "{stack}");
         assert!(stack.contains("ValueError: the model's weights are wrong"), "{stack}");
         assert_eq!(
             properties(item)["custom_dimensions"],
@@ -548,7 +572,7 @@ mod exceptions {
         let exceptions = items.iter().filter(|item| item["data"]["baseType"] == "ExceptionData");
         let mut ids: Vec<_> = exceptions.map(|item| properties(item)["Request Id"].as_str().unwrap()).collect();
         ids.sort_unstable();
-        assert_eq!(ids, ["R-fail", "R-query", "R-sleep"]);
+        assert_eq!(ids, ["R-cut", "R-fail", "R-query", "R-sleep"]);
     }
 
     #[test]
@@ -616,7 +640,10 @@ mod model_data {
         let items = watched.record(serve, |server| {
             assert_eq!(server.send(&task("it's")).status, 200);
             assert_eq!(server.send(&task("fail")).status, 500);
+            assert_eq!(server.send(&task("exit")).status, 500);
         });
+        let exit = data(the(&items, "ExceptionData", "R-exit"));
+        assert_eq!(exit["exceptions"][0]["message"], "SystemExit: no more");
         let found = logged(&items, "model_data_collection");
         assert_eq!(found.len(), 1, "{found:#?}");
         let (input, prediction) = (r#""{\"task\":\"it's\"}""#, r#"{"done": "it's"}"#);
@@ -872,6 +899,20 @@ mod delivery {
         let server = serve.start();
         assert_eq!(server.stop().code, Some(0));
         assert_eq!(of_request(&sink.items(), "RequestData", "R-0").len(), 1);
+    }
+
+    #[test]
+    fn of_two_servers_with_one_buffer_the_second_says_that_it_does_without() {
+        let watched = Watched::new();
+        let serve = watched.serve(Serve::guest("echo"));
+        let (first, second) = (serve.start(), serve.start());
+        let line = second.logged("is used by another process");
+        assert!(line.contains(" W [") && line.contains("kept in memory only"), "{line}");
+        for (server, id) in [(first, "R-first"), (second, "R-second")] {
+            server.send(&Request::score("x").header("x-request-id", id));
+            assert_eq!(server.stop().code, Some(0));
+            the(&watched.sink.items(), "RequestData", id);
+        }
     }
 
     #[test]

@@ -58,6 +58,11 @@
 //! A scorer that needs the request itself, its headers, or an answer other than JSON implements [`RawScorer`]
 //! instead of [`Scorer`]. [`export!`] takes both.
 //!
+//! # Streams
+//!
+//! A raw scorer can send its answer while it makes it: [`Response::stream`] sends the head, [`ResponseStream::send`] a
+//! piece of the body.
+//!
 //! # Logs
 //!
 //! Records of the [`log`](https://docs.rs/log) crate and events of the [`tracing`](https://docs.rs/tracing) crate go
@@ -84,12 +89,14 @@ mod request;
 mod response;
 mod scorer;
 mod signature;
+mod stream;
 
 pub use crate::bindings::exports::scorebox::scoring::scoring::{
     Deployment, File, InputMode, Request, Response, Signature, SwaggerVersion,
 };
 pub use crate::fault::{Exception, Fault, Result};
 pub use crate::scorer::{RawScorer, Scorer};
+pub use crate::stream::{ResponseStream, StreamError};
 
 /// What the expansion of [`export!`] needs. Not part of the API.
 #[doc(hidden)]

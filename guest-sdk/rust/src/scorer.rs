@@ -12,6 +12,10 @@ use crate::{Deployment, Request, Response, Result, Signature};
 /// and a message that says where it does not fit. Objects may have keys that the type does not know. The content type
 /// is checked by the host. What [`run`](Scorer::run) returns is sent as `application/json` with status 200.
 ///
+/// The types' schema is published as the scorer's. Two things it does not say: a number such as `38.0` is an integer in
+/// JSON Schema, and is refused where the type is an integer of Rust; and a float of the output that is NaN or infinite is
+/// sent as `null`, because JSON has no word for it.
+///
 /// The [crate's own documentation](crate) has an example.
 pub trait Scorer: Send + Sync + Sized + 'static {
     /// What a request holds: a struct, with a field for each parameter.

@@ -81,7 +81,7 @@ fn request(args: &RunArgs, data: Vec<u8>, mode: InputMode) -> Result<Request, Fa
         InputMode::Json => input::InputMode::Json,
         InputMode::Raw => input::InputMode::Raw,
     };
-    let body = input::prepare(mode, &Method::POST, &headers, None, data.into()).map_err(Failure::failed)?;
+    let body = input::prepare(mode, &Method::POST, &headers, None, data).map_err(Failure::failed)?;
     Ok(Request {
         id: REQUEST_ID.to_owned(),
         client_request_id: None,
@@ -91,7 +91,7 @@ fn request(args: &RunArgs, data: Vec<u8>, mode: InputMode) -> Result<Request, Fa
         query: None,
         headers: vec![("content-type".to_owned(), args.content_type.clone().into_bytes())],
         client_address: "127.0.0.1".to_owned(),
-        body: body.into(),
+        body,
     })
 }
 

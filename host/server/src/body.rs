@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
@@ -35,7 +35,7 @@ impl BodyBudget {
 
 /// A body's part of the budget; given back when dropped.
 #[derive(Debug)]
-struct Share {
+pub(crate) struct Share {
     budget: Arc<BodyBudget>,
     taken: u64,
 }
@@ -59,20 +59,16 @@ impl Drop for Share {
     }
 }
 
-/// A body that has come in full. The budget is charged until it is dropped.
-#[derive(Debug)]
-pub(crate) struct FullBody {
-    pub(crate) bytes: Bytes,
-    _share: Share,
-}
-
-/// Reads a body to its end.
+/// Reads a body to its end. The budget is charged for it until its share is dropped.
+///
+/// The pieces are parts of the connection's buffer. They are copied here, and then no more until the body is put into the
+/// scorer's memory.
 pub(crate) async fn read(
     mut body: Body,
     headers: &HeaderMap,
     limits: &BodyLimits,
     budget: &Arc<BodyBudget>,
-) -> Result<FullBody, Error> {
+) -> Result<(Vec<u8>, Share), Error> {
     let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > limits.max) {
         if !headers.contains_key(header::EXPECT) {
@@ -83,8 +79,7 @@ pub(crate) async fn read(
     let mut share = Share { budget: Arc::clone(budget), taken: 0 };
     let start = Instant::now();
     let mut received = 0_u64;
-    let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
+    let mut bytes = Vec::new();
     loop {
         let deadline = start + limits.timeout + Duration::from_secs(received / BodyLimits::MIN_RATE);
         let frame = match timeout_at(deadline, body.frame()).await {
@@ -104,19 +99,12 @@ pub(crate) async fn read(
             return Err(Error::BodyTooLarge(limits.max));
         }
         share.take(data.len() as u64)?;
-        if first.is_empty() && rest.is_empty() {
-            // Most bodies come in one piece, which is passed on as it is.
-            first = data;
-        } else {
-            if rest.is_empty() {
-                rest.reserve(declared.unwrap_or(0).min(RESERVE) as usize);
-                rest.extend_from_slice(&std::mem::take(&mut first));
-            }
-            rest.extend_from_slice(&data);
+        if bytes.is_empty() {
+            bytes.reserve_exact((declared.unwrap_or(0).min(RESERVE) as usize).max(data.len()));
         }
+        bytes.extend_from_slice(&data);
     }
-    let bytes = if rest.is_empty() { first } else { rest.freeze() };
-    Ok(FullBody { bytes, _share: share })
+    Ok((bytes, share))
 }
 
 /// Reads on for a while, and forgets what comes.
@@ -164,10 +152,10 @@ mod tests {
     #[tokio::test]
     async fn pieces_are_joined_and_the_budget_is_given_back() {
         let budget = BodyBudget::new(10);
-        let body = read(chunks(&["ab", "cd", "e"]), &HeaderMap::new(), &limits(5), &budget).await.unwrap();
-        assert_eq!(body.bytes, "abcde");
+        let (body, share) = read(chunks(&["ab", "cd", "e"]), &HeaderMap::new(), &limits(5), &budget).await.unwrap();
+        assert_eq!(body, b"abcde");
         assert_eq!(budget.left.load(Ordering::Relaxed), 5);
-        drop(body);
+        drop(share);
         assert_eq!(budget.left.load(Ordering::Relaxed), 10);
     }
 

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use http::header::HeaderMap;
 use http::{Method, StatusCode, header};
 
@@ -63,8 +62,8 @@ pub fn prepare(
     method: &Method,
     headers: &HeaderMap,
     query: Option<&str>,
-    body: Bytes,
-) -> Result<Bytes, InputError> {
+    body: Vec<u8>,
+) -> Result<Vec<u8>, InputError> {
     if mode == InputMode::Raw {
         return Ok(body);
     }
@@ -79,8 +78,13 @@ pub fn prepare(
         return if is_json(&media_type) { Ok(body) } else { Err(InputError::NotJson) };
     }
     if is_form(&media_type, headers) {
-        return Ok(Bytes::new());
+        return Ok(Vec::new());
     }
+    // The standard library takes seven times as long for text that is not ASCII, and twice as long for ASCII.
+    if simdutf8::basic::from_utf8(&body).is_ok() {
+        return Ok(body);
+    }
+    // Says where.
     match std::str::from_utf8(&body) {
         Ok(_) => Ok(body),
         Err(error) => Err(InputError::NotUtf8(python_utf8_error(&body, error))),
@@ -141,12 +145,12 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
-    fn input(mode: InputMode, method: &Method, content_type: &str, body: &[u8]) -> Result<Bytes, InputError> {
+    fn input(mode: InputMode, method: &Method, content_type: &str, body: &[u8]) -> Result<Vec<u8>, InputError> {
         let mut headers = HeaderMap::new();
         if !content_type.is_empty() {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
         }
-        prepare(mode, method, &headers, Some("a=1"), Bytes::copy_from_slice(body))
+        prepare(mode, method, &headers, Some("a=1"), body.to_vec())
     }
 
     #[test]
@@ -167,12 +171,13 @@ mod tests {
 
     #[test]
     fn the_body_is_not_copied() {
-        let body = Bytes::from_static(b"{}");
         for mode in [InputMode::Plain, InputMode::Json, InputMode::Raw] {
             let mut headers = HeaderMap::new();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            let prepared = prepare(mode, &Method::POST, &headers, None, body.clone()).unwrap();
-            assert_eq!(prepared.as_ptr(), body.as_ptr());
+            let body = b"{}".to_vec();
+            let place = body.as_ptr();
+            let prepared = prepare(mode, &Method::POST, &headers, None, body).unwrap();
+            assert_eq!(prepared.as_ptr(), place);
         }
     }
 
@@ -183,7 +188,7 @@ mod tests {
             "multipart/form-data; boundary=XX",
             "Application/X-WWW-Form-UrlEncoded ;a=b",
         ] {
-            assert_eq!(input(InputMode::Plain, &Method::POST, content_type, b"a=1&b=2").unwrap(), "");
+            assert_eq!(input(InputMode::Plain, &Method::POST, content_type, b"a=1&b=2").unwrap(), b"");
         }
     }
 
@@ -240,7 +245,7 @@ mod tests {
     #[test]
     fn the_parameters_of_a_get_request_are_the_input() {
         for mode in [InputMode::Plain, InputMode::Json] {
-            assert_eq!(input(mode, &Method::GET, "text/plain", b"{\"b\":2}").unwrap(), "{\"a\": 1}");
+            assert_eq!(input(mode, &Method::GET, "text/plain", b"{\"b\":2}").unwrap(), b"{\"a\": 1}");
         }
     }
 

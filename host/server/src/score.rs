@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use hyper::body::Frame;
 use scorebox_sandbox::{Exception, Fault, Outcome, Piece, Request, Response as Scored, Run, Streamed, Trap};
 use scorebox_telemetry::ExceptionKind;
+use tokio::time::{Sleep, sleep};
 use tracing::Span;
 
 use crate::app::{self, App, DEFAULT_ENDPOINT, client, sent_uri};
@@ -68,24 +69,46 @@ pub(crate) async fn score(
         }
     }
     app.sandbox.admits().map_err(Error::Refused)?;
-    let body = body::read(body, &parts.headers, &app.settings.body, &app.body_budget).await?;
-    let query = parts.uri.query();
-    let input = input::prepare(endpoint.mode, &parts.method, &parts.headers, query, body.bytes.clone())
-        .map_err(Error::Input)?;
+    let (request, share) = receive(app, endpoint.mode, ids, parts, body).await?;
     let models = app.settings.model_data.as_ref().filter(|_| recorder.is_some());
-    let data = models.map(|models| (models, input.clone()));
-    let request = request(ids, parts, input);
+    let data = models.map(|models| (models, request.body.clone()));
     let log = ScorerLog::for_request(&app.settings, &request.id, recorder.cloned());
     let run = app.sandbox.run(&endpoint.deployment, request, Arc::new(log)).await;
-    drop(body);
+    drop(share);
     if let (Some(recorder), Some((models, input)), Outcome::Response(scored)) = (recorder, data, &run.outcome) {
         record_model_data(recorder, models, endpoint.mode, &input, scored);
     }
     answer(&app.settings, recorder, run)
 }
 
-/// The request as the scorer gets it.
-fn request(ids: &RequestIds, parts: &Parts, input: Bytes) -> Request {
+/// The request as the scorer gets it, once all of it has come. Its body is charged for until its share is dropped.
+async fn receive(
+    app: &App,
+    mode: InputMode,
+    ids: &RequestIds,
+    parts: &Parts,
+    body: Body,
+) -> Result<(Request, body::Share), Error> {
+    let (body, share) = body::read(body, &parts.headers, &app.settings.body, &app.body_budget).await?;
+    let query = parts.uri.query();
+    let input = input::prepare(mode, &parts.method, &parts.headers, query, body).map_err(Error::Input)?;
+    Ok((request(ids, parts, input), share))
+}
+
+impl App {
+    /// What a scorer gets of a request: for benchmarks, which want to see the host's part without the scorer's. None where
+    /// the request is refused.
+    #[doc(hidden)]
+    pub async fn scorers_request(&self, mode: InputMode, request: http::Request<Body>) -> Option<Request> {
+        let (parts, body) = request.into_parts();
+        let ids = RequestIds::from_headers(&parts.headers).ok()?;
+        let received = receive(self, mode, &ids, &parts, body).await.ok()?;
+        Some(received.0)
+    }
+}
+
+/// The request with its input.
+fn request(ids: &RequestIds, parts: &Parts, input: Vec<u8>) -> Request {
     let uri = sent_uri(parts);
     Request {
         id: ids.request_id().into_owned(),
@@ -100,7 +123,7 @@ fn request(ids: &RequestIds, parts: &Parts, input: Bytes) -> Request {
             .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
             .collect(),
         client_address: client(parts).ip().to_string(),
-        body: input.into(),
+        body: input,
     }
 }
 
@@ -244,18 +267,23 @@ fn response(status: u16, scored: Vec<(String, Vec<u8>)>, took: Duration, body: B
     Ok(response)
 }
 
+/// How long a connection stays open that is about to be cut: it forgets what it has not written by then.
+const BEFORE_CUT: Duration = Duration::from_millis(5);
+
 /// A body that a scorer sends while it makes it.
 #[derive(Debug)]
 struct StreamBody {
     /// There until the end.
     streamed: Option<Streamed>,
+    /// There when the scorer has ended otherwise than it should, until the connection is cut.
+    cut: Option<Pin<Box<Sleep>>>,
     span: Span,
     recorder: Option<Arc<Recorder>>,
 }
 
 impl StreamBody {
     fn new(streamed: Streamed, recorder: Option<Arc<Recorder>>) -> Self {
-        Self { streamed: Some(streamed), span: Span::current(), recorder }
+        Self { streamed: Some(streamed), cut: None, span: Span::current(), recorder }
     }
 }
 
@@ -267,6 +295,11 @@ impl HttpBody for StreamBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        if let Some(cut) = &mut self.cut {
+            ready!(cut.as_mut().poll(cx));
+            self.cut = None;
+            return Poll::Ready(Some(Err(BodyCut)));
+        }
         let Some(streamed) = self.streamed.as_mut() else { return Poll::Ready(None) };
         let run = match ready!(streamed.poll_next(cx)) {
             Piece::Body(piece) => return Poll::Ready(Some(Ok(Frame::data(piece.into())))),
@@ -287,7 +320,8 @@ impl HttpBody for StreamBody {
             Outcome::Deadline(limit) => failed.out_of_time(limit),
             other => tracing::error!(target: "azmlinfsrv", "run() ended its stream with {other:?}"),
         }
-        Poll::Ready(Some(Err(BodyCut)))
+        self.cut = Some(Box::pin(sleep(BEFORE_CUT)));
+        self.poll_frame(cx)
     }
 }
 

@@ -60,6 +60,8 @@ impl LogSink for ScorerLog {
             };
         }
         match stream {
+            // Python prints by a logger of this name.
+            LogStream::Logger if logger == "azmlinfsrv.print" => event!("azmlinfsrv.print"),
             LogStream::Logger => event!("azmlinfsrv.scorer"),
             LogStream::Stdout => event!("azmlinfsrv.print"),
             LogStream::Stderr => event!("azmlinfsrv.stderr"),
