@@ -21,8 +21,7 @@ stop() {
 trap stop EXIT INT TERM
 
 cat <<TEXT
-Serving two examples, each in its own process. The first start compiles the Python runtime, which takes about a minute.
-When they listen, in another terminal:
+Serving two examples, each in its own process. When they listen, in another terminal:
 
   curl -d '$request' -H 'content-type: application/json' localhost:$python_port/score   # examples/iris-python
   curl -d '$request' -H 'content-type: application/json' localhost:$rust_port/score   # examples/iris-rust

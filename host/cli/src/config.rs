@@ -218,14 +218,16 @@ impl Config {
         };
         let text =
             |name: &str| SETTINGS.iter().find(|setting| setting.name == name).and_then(given).map(|(text, _)| text);
-        let app_root = text("AML_APP_ROOT").map_or_else(|| PathBuf::from("."), PathBuf::from);
-        let beside_script =
-            text("AZUREML_ENTRY_SCRIPT").and_then(|script| Path::new(&script).parent().map(Path::to_owned));
+        let scorer = text("AZUREML_ENTRY_SCRIPT").map(PathBuf::from);
+        let folder = scorer.as_deref().map(folder_of);
+        // A folder that is served is its own app folder.
+        let served = folder.filter(|folder| scorer.as_deref() == Some(*folder));
+        let app_root = text("AML_APP_ROOT").map_or_else(|| served.unwrap_or(Path::new(".")).to_owned(), PathBuf::from);
         let places = text("AZUREML_CONFIG_FILE")
             .map(PathBuf::from)
             .into_iter()
             .chain([app_root.join(CONFIG_FILE)])
-            .chain(beside_script.map(|folder| folder.join(CONFIG_FILE)));
+            .chain(folder.map(|folder| folder.join(CONFIG_FILE)));
         let file = places.into_iter().find(|path| fs::metadata(path).is_ok_and(|data| data.len() > 0));
         let (keys, file_error) = match file.as_deref().map(read) {
             None => (Map::new(), None),
@@ -352,6 +354,11 @@ impl Kind {
             (Self::Flag, _) => Err("Input should be a valid boolean"),
         }
     }
+}
+
+/// The folder of a scorer: itself, or the one that it lies in.
+pub(crate) fn folder_of(scorer: &Path) -> &Path {
+    if scorer.is_dir() { scorer } else { scorer.parent().unwrap_or(Path::new("/")) }
 }
 
 fn read(path: &Path) -> Result<Map<String, Value>, ConfigError> {

@@ -12,6 +12,7 @@ use scorebox_telemetry::Telemetry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tracing::level_filters::LevelFilter;
 
 use crate::args::{CacheArgs, PythonArgs, ServeArgs};
 use crate::config::{Config, Environment};
@@ -28,10 +29,14 @@ const TELEMETRY_TIMEOUT: Duration = scorebox_telemetry::DEFAULT_SHUTDOWN;
 /// Serves until it is told to end.
 pub(crate) fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let config = Config::load(&settings::command_line(args), &Environment::of_process());
-    let level = settings::log_level(args, &config);
     let logging_config = settings::logging_config(&config)?;
     let (path, logging_config) = logging_config.unzip();
     let unused = logging_config.as_ref().map(|config| config.unused_handlers().join(", ")).unwrap_or_default();
+    // What logging.json takes is decided there, unless the command line asks for less.
+    let level = match (&logging_config, args.log_level) {
+        (Some(_), None) => LevelFilter::DEBUG,
+        _ => settings::log_level(args, &config),
+    };
     let _log = logging::init(args.log_format, level, logging_config).map_err(Failure::start)?;
     if let Some(path) = path {
         tracing::info!(target: "azmlinfsrv", "Loaded logging config from {}", path.display());

@@ -17,7 +17,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::args::ServeArgs;
 use crate::banner::{AppInsightsState, Banner};
-use crate::config::Config;
+use crate::config::{Config, folder_of};
 use crate::failure::Failure;
 use crate::scorer::Scorer;
 use crate::telemetry;
@@ -97,9 +97,9 @@ pub(crate) fn log_level(args: &ServeArgs, config: &Config) -> LevelFilter {
 
 /// The user's configuration of the log, with its path: `logging.json` in the app folder, else beside the script.
 pub(crate) fn logging_config(config: &Config) -> Result<Option<(PathBuf, LoggingConfig)>, Failure> {
-    let app_root = PathBuf::from(config.text("AML_APP_ROOT").unwrap_or("."));
-    let beside_script = config.text("AZUREML_ENTRY_SCRIPT").and_then(|script| Path::new(script).parent());
-    let places = [Some(app_root.as_path()), beside_script];
+    let app_root = Path::new(config.text("AML_APP_ROOT").unwrap_or("."));
+    let beside_script = config.text("AZUREML_ENTRY_SCRIPT").map(|script| folder_of(Path::new(script)));
+    let places = [Some(app_root), beside_script];
     let Some(path) = places.into_iter().flatten().map(|folder| folder.join(LOGGING_FILE)).find(|path| path.is_file())
     else {
         return Ok(None);

@@ -4,7 +4,7 @@ use std::env;
 use std::fs;
 use std::path::Path;
 
-use scorebox_telemetry::{AppInsights, Buffer, Config as TelemetryConfig, Otlp, Telemetry};
+use scorebox_telemetry::{AppInsights, Buffer, Config as TelemetryConfig, Otlp, StartError, Telemetry};
 
 use crate::args::ServeArgs;
 use crate::config::Config;
@@ -33,15 +33,24 @@ pub(crate) fn start(args: &ServeArgs, config: &Config) -> Result<Telemetry, Fail
         tracing::info!("telemetry is exported by OTLP");
     }
     let is_on = app_insights.is_some() || otlp.is_some();
-    let telemetry = Telemetry::start(TelemetryConfig {
+    let mut telemetry_config = TelemetryConfig {
         app_insights,
         otlp,
         service_name: config.text_or_default("SERVICE_NAME").to_owned(),
         workspace_name: config.text_or_default("WORKSPACE_NAME").to_owned(),
         container_id: config.text_or_default("HOSTNAME").to_owned(),
         buffer: is_on.then(|| buffer(args)).flatten(),
-    })
-    .map_err(Failure::start)?;
+    };
+    let started = match Telemetry::start(telemetry_config.clone()) {
+        // A folder that nobody has asked for is no reason not to serve.
+        Err(error @ StartError::Buffer { .. }) if args.telemetry_buffer.is_none() => {
+            tracing::warn!("telemetry that cannot be sent is not kept on disk: {error}");
+            telemetry_config.buffer = None;
+            Telemetry::start(telemetry_config)
+        }
+        started => started,
+    };
+    let telemetry = started.map_err(Failure::start)?;
     settings::log_model_directory(config, &telemetry);
     Ok(telemetry)
 }

@@ -306,11 +306,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_is_off() {
-        for list in ["", " ", ",", " , "] {
-            assert!(Cors::parse(list).unwrap().is_none());
-        }
-        assert_eq!(Cors::parse(" a.com ,b.com,").unwrap().unwrap().origins(), ["a.com", "b.com"]);
+    fn an_empty_list_is_off_and_an_empty_item_is_one_that_no_origin_is_like() {
+        assert!(Cors::parse("").unwrap().is_none());
+        assert_eq!(Cors::parse(" a.com ,b.com,").unwrap().unwrap().origins(), ["a.com", "b.com", ""]);
+        let origin = [("origin", "http://a.com")];
+        let allowed = ["vary: Origin", "access-control-allow-origin: http://a.com"];
+        assert_eq!(answer("http://a.com,", &Method::GET, &origin, &[]), allowed);
+        assert_eq!(answer("http://a.com,", &Method::GET, &[], &[]), ["vary: Origin"]);
     }
 
     #[test]

@@ -102,9 +102,6 @@ fn broken_rule(request: &Request, framing: Framing) -> Option<(StatusCode, &'sta
             return invalid(name);
         }
     }
-    if headers.get(HOST).is_some_and(|host| !is_host(host.as_bytes())) {
-        return invalid(&HOST);
-    }
     if headers.get(TRANSFER_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
         return invalid(&TRANSFER_ENCODING);
     }
@@ -119,12 +116,6 @@ fn broken_rule(request: &Request, framing: Framing) -> Option<(StatusCode, &'sta
         return Some((StatusCode::EXPECTATION_FAILED, "Expectation Failed", message));
     }
     None
-}
-
-/// Whether it can name a host, with a port or without.
-fn is_host(host: &[u8]) -> bool {
-    let breaks = |byte: &u8| matches!(byte, b'/' | b'?' | b'#' | b'@' | b'\\');
-    !host.is_empty() && host.iter().all(|byte| byte.is_ascii_graphic() && !breaks(byte))
 }
 
 /// Bytes of the request's target.

@@ -129,8 +129,6 @@ pub fn init(format: LogFormat, level: LevelFilter, config: Option<LoggingConfig>
     // The worker flushes when it has nothing to do, so the buffer joins the records of a busy moment.
     let output = BufWriter::with_capacity(64 << 10, io::stdout());
     let (sink, guard) = queue(output);
-    // With a configuration it is that which decides.
-    let level = if config.is_some() { LevelFilter::DEBUG } else { level };
     let layer = LogLayer::new(format, config, sink).with_filter(targets(level));
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer)).map_err(LogError::Twice)?;
     Ok(guard)
@@ -274,6 +272,7 @@ where
                 }
                 _ => write_text(&mut record, now, self.pid, event),
             },
+            LogFormat::Json if self.config.as_ref().is_some_and(|config| !is_taken(config, event)) => {}
             LogFormat::Json => {
                 let mut fields = Fields::default();
                 for span in
@@ -336,16 +335,16 @@ fn write_text(record: &mut String, now: OffsetDateTime, pid: u32, event: &Event<
 fn write_configured(record: &mut String, now: OffsetDateTime, pid: u32, event: &Event<'_>, config: &LoggingConfig) {
     let mut message = Message::default();
     event.record(&mut message);
-    let level = match *event.metadata().level() {
-        Level::ERROR if message.critical => PythonLevel::CRITICAL,
-        Level::ERROR => PythonLevel::ERROR,
-        Level::WARN => PythonLevel::WARNING,
-        Level::INFO => PythonLevel::INFO,
-        _ => PythonLevel::DEBUG,
-    };
-    let logger = message.scorer_logger.as_deref().unwrap_or_else(|| logger(event));
-    let event = LogRecord { logger, level, message: &message.text, time: now, process: pid };
-    config.write(&event, |text| write_lines(record, text));
+    config.write(&message.as_record(event, now, pid), |text| write_lines(record, text));
+}
+
+/// Whether the user's configuration has a handler that takes an event.
+fn is_taken(config: &LoggingConfig, event: &Event<'_>) -> bool {
+    let mut message = Message::default();
+    event.record(&mut message);
+    let mut taken = false;
+    config.write(&message.as_record(event, OffsetDateTime::UNIX_EPOCH, 0), |_| taken = true);
+    taken
 }
 
 /// Appends the lines of a message, and ends the last one.
@@ -429,6 +428,21 @@ struct Message {
     critical: bool,
     /// The scorer's own name for its logger.
     scorer_logger: Option<String>,
+}
+
+impl Message {
+    /// The event as Python's logging would know it.
+    fn as_record<'a>(&'a self, event: &Event<'_>, time: OffsetDateTime, process: u32) -> LogRecord<'a> {
+        let level = match *event.metadata().level() {
+            Level::ERROR if self.critical => PythonLevel::CRITICAL,
+            Level::ERROR => PythonLevel::ERROR,
+            Level::WARN => PythonLevel::WARNING,
+            Level::INFO => PythonLevel::INFO,
+            _ => PythonLevel::DEBUG,
+        };
+        let logger = self.scorer_logger.as_deref().unwrap_or_else(|| logger(event));
+        LogRecord { logger, level, message: &self.text, time, process }
+    }
 }
 
 const MESSAGE: &str = "message";
@@ -578,8 +592,8 @@ mod tests {
         });
         assert_eq!(
             text,
-            "<time> D [pid] azmlinfsrv - debug\n\
-             <time> I [pid] azmlinfsrv - POST /score 200 0.795ms 2\n\
+            "<time> D [pid] scorebox - debug\n\
+             <time> I [pid] scorebox - POST /score 200 0.795ms 2\n\
              <time> W [pid] azmlinfsrv - with fields\n\
              <time> E [pid] azmlinfsrv.user_script - failed\n\
              <time> C [pid] azmlinfsrv - Invalid config file!\n\
@@ -650,8 +664,7 @@ mod tests {
                 r#""level": "CRITICAL", "logger": "azmlinfsrv.print", "message": "two\nlines \u00e9\u001b", "request_id": "id-1", "status": 500, "tenant": "a\"b", "level_": 3, "ok": false, "ms": 1e-07, "bad": "NaN", "debug": "[1]"}"#
             )
         );
-        let last =
-            r#""level": "INFO", "logger": "azmlinfsrv", "message": "done", "request_id": "id-1", "status": 200}"#;
+        let last = r#""level": "INFO", "logger": "scorebox", "message": "done", "request_id": "id-1", "status": 200}"#;
         assert_eq!(lines.next(), Some(last));
         assert_eq!(lines.next(), None);
     }

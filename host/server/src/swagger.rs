@@ -939,7 +939,7 @@ mod tests {
 
     #[test]
     fn names_are_escaped_and_paths_have_the_prefix() {
-        for (prefix, expected) in [("", ""), ("/", ""), ("test", "/test"), ("/api/v1/", "/api/v1")] {
+        for (prefix, expected) in [("", ""), ("/", "/"), ("test", "/test"), ("/api/v1/", "/api/v1")] {
             let service = Service { name: "a \"@VERSION@\" é", version: "7\\1", path_prefix: prefix };
             let swagger = Swagger::build(&service, &schema(None, None), &BTreeMap::new()).unwrap();
             for version in ["2", "3", "3.1"] {
