@@ -87,7 +87,8 @@ fn start(server: &Server, folder: &Path, setup: &Setup, places: &Places) -> Proc
 fn write(folder: &Path, name: &str, lines: &[String]) {
     let path = folder.join(name);
     fs::create_dir_all(path.parent().expect("a file is in a folder")).expect("a temporary folder can be written to");
-    fs::write(path, lines.join("\n") + "\n").expect("a temporary folder can be written to");
+    let text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
+    fs::write(path, text).expect("a temporary folder can be written to");
 }
 
 /// A server that was started.

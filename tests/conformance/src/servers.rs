@@ -13,14 +13,10 @@ use tempfile::TempDir;
 /// The name that the real server's program has, and that Scorebox answers to.
 const NAME: &str = "azmlinfsrv";
 
-/// What Scorebox is told before the arguments of the real server, until its program answers to that server's name.
-const SERVE: &[&str] = &["serve"];
-
 /// A server that cases are replayed against.
 #[derive(Debug)]
 pub struct Server {
     program: PathBuf,
-    command: &'static [&'static str],
     environment: Vec<(&'static str, OsString)>,
     _folder: Option<TempDir>,
 }
@@ -33,18 +29,13 @@ impl Server {
         symlink(binary(), &program).expect("a temporary folder can have a link");
         let cache = ("SCOREBOX_CACHE_DIR", python::compiled_cache().into());
         let runtime = std::env::var_os("SCOREBOX_PYTHON_RUNTIME").map(|runtime| ("SCOREBOX_PYTHON_RUNTIME", runtime));
-        Self {
-            program,
-            command: SERVE,
-            environment: [cache].into_iter().chain(runtime).collect(),
-            _folder: Some(folder),
-        }
+        Self { program, environment: [cache].into_iter().chain(runtime).collect(), _folder: Some(folder) }
     }
 
     /// The real server, out of an environment that is made of the locked packages when it is not there.
     pub fn real() -> Self {
         let programs = python::environment_of("conformance", &crate::source("requirements.lock"));
-        Self { program: programs.join(NAME), command: &[], environment: Vec::new(), _folder: None }
+        Self { program: programs.join(NAME), environment: Vec::new(), _folder: None }
     }
 
     /// Starts it in a folder, at the head of a group of processes.
@@ -55,7 +46,7 @@ impl Server {
         environment: impl IntoIterator<Item = (&'a str, String)>,
     ) -> Process {
         let mut command = hermetic(&self.program);
-        command.args(self.command).args(arguments).current_dir(folder);
+        command.args(arguments).current_dir(folder);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.env("HOME", folder).env("HOSTNAME", "testhost").envs(environment);
         Process::start(command.process_group(0))
