@@ -1,7 +1,8 @@
 //! A server, and all that it is asked.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -26,8 +27,8 @@ const HEALTH: Duration = Duration::from_secs(5);
 const END: Duration = Duration::from_secs(10);
 /// How long after a response its lines may come to the log.
 const LOG: Duration = Duration::from_secs(2);
-/// How long a line is waited for that should not come.
-const QUIET: Duration = Duration::from_millis(20);
+/// How long a line is waited for that may not come.
+const QUIET: Duration = Duration::from_millis(50);
 
 /// What became of a case.
 #[derive(Debug)]
@@ -41,10 +42,11 @@ pub struct Outcome {
 /// Starts a server as a setup says, and sends it all of its requests.
 pub fn replay(server: &Server, group: &Group, setup: &Setup) -> Vec<Outcome> {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let (port, second_port) = (free_port(), free_port());
+    let (port, second_port) = ports(server, &setup.name);
     let places = Places::new(folder.path(), port, second_port);
     let mut running = Running { process: start(server, folder.path(), setup, &places), port, second_port, places };
     let ready = running.is_ready(setup);
+    running.is_quiet();
 
     let mut outcomes = Vec::new();
     if setup.starts.is_some() {
@@ -64,6 +66,17 @@ pub fn replay(server: &Server, group: &Group, setup: &Setup) -> Vec<Outcome> {
     }
     running.process.end(END);
     outcomes
+}
+
+/// Two ports that nobody has. They are the same ones each time, if possible: Scorebox finds a script that it has started
+/// before, and a script may ask for the port.
+fn ports(server: &Server, name: &str) -> (u16, u16) {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    let pairs = u64::try_from(server.ports.len() / 2).unwrap_or(1);
+    let first = server.ports.start + u16::try_from(hasher.finish() % pairs * 2).unwrap_or_default();
+    let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    if free(first) && free(first + 1) { (first, first + 1) } else { (free_port(), free_port()) }
 }
 
 fn start(server: &Server, folder: &Path, setup: &Setup, places: &Places) -> Process {
@@ -112,6 +125,15 @@ impl Running {
             std::thread::sleep(QUIET);
         }
         false
+    }
+
+    /// Waits for the last lines of a start: they may come after its first answer.
+    fn is_quiet(&self) {
+        let mut lines = usize::MAX;
+        while lines != self.process.stdout().len() {
+            lines = self.process.stdout().len();
+            std::thread::sleep(QUIET);
+        }
     }
 
     /// How a start differs from what was recorded.

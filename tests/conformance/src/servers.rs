@@ -1,6 +1,7 @@
 //! The two servers that the cases are replayed against, and how they are started: in the same way, by the same name.
 
 use std::ffi::OsString;
+use std::ops::Range;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ const NAME: &str = "azmlinfsrv";
 pub struct Server {
     program: PathBuf,
     environment: Vec<(&'static str, OsString)>,
+    /// The ports that it is given: the two servers run at the same time.
+    pub(crate) ports: Range<u16>,
     _folder: Option<TempDir>,
 }
 
@@ -29,13 +32,14 @@ impl Server {
         symlink(binary(), &program).expect("a temporary folder can have a link");
         let cache = ("SCOREBOX_CACHE_DIR", python::compiled_cache().into());
         let runtime = std::env::var_os("SCOREBOX_PYTHON_RUNTIME").map(|runtime| ("SCOREBOX_PYTHON_RUNTIME", runtime));
-        Self { program, environment: [cache].into_iter().chain(runtime).collect(), _folder: Some(folder) }
+        let environment = [cache].into_iter().chain(runtime).collect();
+        Self { program, environment, ports: 10_000..20_000, _folder: Some(folder) }
     }
 
     /// The real server, out of an environment that is made of the locked packages when it is not there.
     pub fn real() -> Self {
         let programs = python::environment_of("conformance", &crate::source("requirements.lock"));
-        Self { program: programs.join(NAME), environment: Vec::new(), _folder: None }
+        Self { program: programs.join(NAME), environment: Vec::new(), ports: 20_000..30_000, _folder: None }
     }
 
     /// Starts it in a folder, at the head of a group of processes.
