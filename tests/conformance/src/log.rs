@@ -33,7 +33,8 @@ const START: [&str; 14] = [
 
 /// The lines of the log among all lines of standard output, with names for what differs from run to run.
 pub(crate) fn lines(stdout: &[String], places: &Places) -> Vec<String> {
-    let parts = stdout.iter().filter_map(|line| LINE.captures(line));
+    // A message may have line breaks of its own, of either kind.
+    let parts = stdout.iter().filter_map(|line| LINE.captures(line.trim_end_matches('\r')));
     parts.map(|parts| format!("{} {} - {}", &parts[1], &parts[2], places.name(&parts[3]))).collect()
 }
 

@@ -46,7 +46,6 @@ pub fn replay(server: &Server, group: &Group, setup: &Setup) -> Vec<Outcome> {
     let places = Places::new(folder.path(), port, second_port);
     let mut running = Running { process: start(server, folder.path(), setup, &places), port, second_port, places };
     let ready = running.is_ready(setup);
-    running.is_quiet();
 
     let mut outcomes = Vec::new();
     if setup.starts.is_some() {
@@ -54,6 +53,7 @@ pub fn replay(server: &Server, group: &Group, setup: &Setup) -> Vec<Outcome> {
         outcomes.push(Outcome { name: setup.start_name().to_owned(), differences });
     }
     if ready {
+        running.has_started();
         std::thread::sleep(Duration::from_secs_f64(setup.settle));
     }
     for case in &setup.cases {
@@ -127,13 +127,10 @@ impl Running {
         false
     }
 
-    /// Waits for the last lines of a start: they may come after its first answer.
-    fn is_quiet(&self) {
-        let mut lines = usize::MAX;
-        while lines != self.process.stdout().len() {
-            lines = self.process.stdout().len();
-            std::thread::sleep(QUIET);
-        }
+    /// Waits for the last line of a start, which may come after its first answer.
+    fn has_started(&self) {
+        let is_last = |line: &String| line.ends_with("ready for serving traffic");
+        holds_within(LOG, || self.process.stdout().iter().any(is_last));
     }
 
     /// How a start differs from what was recorded.

@@ -12,6 +12,8 @@ use scorebox_conformance::servers::Server;
 
 /// How many servers run at the same time.
 const SERVERS: usize = 2;
+/// How many of a hundred cases are to go as they were recorded, whatever the reasons for the others.
+const ENOUGH: usize = 90;
 
 #[test]
 fn every_recorded_request_is_answered_as_by_the_real_server_or_the_difference_is_explained() {
@@ -27,8 +29,9 @@ fn every_recorded_request_is_answered_as_by_the_real_server_or_the_difference_is
             (false, None) => Some(format!("{name}:\n    {}", found.join("\n    "))),
         })
         .collect();
-    println!("{} cases, {} differences", outcomes.len(), differences.iter().count());
     assert!(wrong.is_empty(), "{} cases are not as expected:\n{}", wrong.len(), wrong.join("\n"));
+    let same = outcomes.iter().filter(|outcome| outcome.differences.is_empty()).count();
+    assert!(same * 100 >= outcomes.len() * ENOUGH, "{same} of {} are the same", outcomes.len());
 }
 
 #[test]
