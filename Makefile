@@ -69,6 +69,10 @@ bench: setup-bench build guests examples python-runtime ## Run the benchmarks
 	$(TEST_ENV) $(CARGO) bench $(LOCKED) --workspace --bench instance --bench large_body
 	$(TEST_ENV) target/release/scorebox-load
 
+.PHONY: conformance
+conformance: build python-runtime ## Compare with Azure ML's inference server, case by case; write docs/conformance.md
+	$(TEST_ENV) target/release/scorebox-conformance
+
 .PHONY: audit
 audit: setup-audit ## Check licences, sources and advisories of all dependencies
 	@$(RUST) scripts/audit.sh . $(OUTSIDE)

@@ -8,10 +8,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::fixtures;
-use crate::wait::PATIENCE;
+use crate::wait::{PATIENCE, holds_within};
 
 /// A command with an environment that has nothing of the tester's own but the path.
 pub fn hermetic(program: impl AsRef<OsStr>) -> Command {
@@ -140,6 +140,11 @@ impl Process {
         self.output.lock().stdout.clone()
     }
 
+    /// The lines of its standard error so far.
+    pub fn stderr(&self) -> Vec<String> {
+        self.output.lock().stderr.clone()
+    }
+
     /// Waits for a line of its standard output, and returns it: none when its output ended or time is up before that.
     pub fn line(&self, limit: Duration, wanted: impl Fn(&str) -> bool) -> Option<String> {
         let start = Instant::now();
@@ -163,6 +168,11 @@ impl Process {
         self.child.try_wait().expect("the process is ours").is_none()
     }
 
+    /// Its exit code, if it has ended by itself.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        self.child.try_wait().expect("the process is ours").and_then(|status| status.code())
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw).expect("a process has an id");
@@ -173,6 +183,17 @@ impl Process {
     pub fn kill(mut self) -> Ended {
         self.child.kill().expect("the process is ours");
         self.wait(PATIENCE)
+    }
+
+    /// Asks it to end. After `limit` it is killed, and so is all that it has started: it leads a group of processes.
+    pub fn end(mut self, limit: Duration) {
+        if self.runs() {
+            self.signal(Signal::TERM);
+            holds_within(limit, || !self.runs());
+        }
+        let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw).expect("a process has an id");
+        // There may be nobody left.
+        let _ = kill_process_group(id, Signal::KILL);
     }
 
     /// Waits for its end. Fails when it does not come within `limit`.

@@ -64,17 +64,21 @@ pub fn serve_source(name: &str) -> Serve {
     serve(source(name))
 }
 
-/// The programs of a virtual environment that has what a lock file of tests/python lists, made when it is not there.
+/// The programs of a virtual environment that has what the lock file of a folder of tests/python lists.
 pub fn environment(name: &str) -> PathBuf {
-    let lock = source(&format!("{name}/requirements.lock"));
+    environment_of(name, &source(&format!("{name}/requirements.lock")))
+}
+
+/// The programs of a virtual environment that has what a lock file lists, made when it is not there.
+pub fn environment_of(name: &str, lock: &Path) -> PathBuf {
     let folder = kept(&format!("{name}-environment"));
     let programs = folder.join("bin");
-    make_once(&folder, &[&lock], || {
+    make_once(&folder, &[lock], || {
         succeed(Command::new("python3").args(["-m", "venv"]).arg(&folder));
         succeed(
             Command::new(programs.join("python"))
                 .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r"])
-                .arg(&lock),
+                .arg(lock),
         );
     });
     programs

@@ -1,5 +1,6 @@
-//! What makes two responses the same.
+//! What makes a response the one that was recorded.
 
+use regex::Regex;
 use scorebox_tests::Response;
 use uuid::{Uuid, Version};
 
@@ -18,19 +19,16 @@ pub(crate) fn compare(group: &Group, expected: &Expected, actual: &Response) -> 
     if actual.status != expected.status {
         differences.push(format!("status {} instead of {}", actual.status, expected.status));
     }
-    compare_headers(&headers(group, expected), actual, &mut differences);
-    let body = expected.body.bytes();
-    if actual.body != body {
-        differences.push(format!("body {} instead of {}", shown(&actual.body), shown(&body)));
+    compare_headers(&expected.headers(group), actual, &mut differences);
+    if let Some(pattern) = &expected.body_matches {
+        let whole = Regex::new(&format!("(?s)^(?:{pattern})$")).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+        if !whole.is_match(&String::from_utf8_lossy(&actual.body)) {
+            differences.push(format!("body {}, which {pattern:?} does not match", shown(&actual.body)));
+        }
+    } else if actual.body != expected.body() {
+        differences.push(format!("body {} instead of {}", shown(&actual.body), shown(&expected.body())));
     }
     differences
-}
-
-/// The headers that are expected: the usual ones of the status, and what the case says of its own.
-fn headers(group: &Group, expected: &Expected) -> Headers {
-    let mut headers = group.usual_headers.get(&expected.status).cloned().unwrap_or_default();
-    headers.extend(expected.headers.clone());
-    headers
 }
 
 fn compare_headers(expected: &Headers, actual: &Response, differences: &mut Vec<String>) {
