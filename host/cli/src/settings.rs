@@ -11,7 +11,7 @@ use scorebox_sandbox::SandboxConfig;
 use scorebox_server::connection::ConnectionLimits;
 use scorebox_server::cors::Cors;
 use scorebox_server::logging_config::LoggingConfig;
-use scorebox_server::{BodyLimits, CONTRACT_VERSION, Plan, Settings};
+use scorebox_server::{BodyLimits, CONTRACT_VERSION, LogSettings, Plan, Settings};
 use scorebox_telemetry::{Level, Telemetry};
 use tracing::level_filters::LevelFilter;
 
@@ -195,8 +195,7 @@ pub(crate) fn check(args: &ServeArgs, config: &Config, scorer: Scorer, workers: 
         cors,
         body: BodyLimits { max: args.max_body.as_u64(), total: args.max_bodies.as_u64(), timeout: args.body_timeout },
         scoring_timeout: args.timeout.or(scoring_timeout).unwrap_or(defaults.scoring_timeout),
-        request_log: !args.no_request_log,
-        print_request_id: args.print_request_id,
+        log: LogSettings { requests: !args.no_request_log, print_request_id: args.print_request_id },
         managed: args.managed,
         record_responses: config.flag("APP_INSIGHTS_LOG_RESPONSE_ENABLED"),
         model_data: config

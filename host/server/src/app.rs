@@ -128,7 +128,7 @@ impl App {
                 answer if self.settings.managed && route == Route::Score => managed::response(answer),
                 answer => answer.unwrap_or_else(Error::into_response),
             };
-            if self.settings.request_log && route.is_logged(&parts.method) && !refused {
+            if self.settings.log.requests && route.is_logged(&parts.method) && !refused {
                 log_request(&parts, &response, start);
             }
             Ok(response)
@@ -155,7 +155,7 @@ impl App {
 
     /// Adds a request to the access log.
     fn logged(&self, parts: &Parts, response: Response, time: OffsetDateTime) -> Response {
-        if self.settings.request_log {
+        if self.settings.log.requests {
             log_access(parts, &response, time);
         }
         response

@@ -27,4 +27,4 @@ pub mod swagger;
 
 pub use app::{App, ClientAddress, DEFAULT_ENDPOINT, normalize};
 pub use endpoint::{DeployError, Endpoint, Plan};
-pub use settings::{BodyLimits, CONTRACT_NAME, CONTRACT_VERSION, Settings};
+pub use settings::{BodyLimits, CONTRACT_NAME, CONTRACT_VERSION, LogSettings, Settings};

@@ -195,7 +195,7 @@ impl LoggingConfig {
         for (name, logger) in schema.loggers.iter().map(|(name, logger)| (&**name, logger)).chain(root) {
             let of_name = |name: &String| {
                 let missing = || LoggingConfigError::Missing { what: "handler", name: name.clone() };
-                handlers.get(name).ok_or_else(missing).map(Clone::clone)
+                handlers.get(name).ok_or_else(missing).cloned()
             };
             let own = logger.handlers.iter().map(of_name).collect::<Result<Vec<_>, _>>()?;
             let level = logger.level.as_ref().map_or(Ok(PythonLevel::NOT_SET), LevelSchema::read)?;

@@ -26,12 +26,12 @@ const PRINT_LOGGER: &str = "azmlinfsrv.print";
 impl ScorerLog {
     /// For a request, whose span is the current one.
     pub(crate) fn for_request(settings: &Settings, id: &str, recorder: Option<Arc<Recorder>>) -> Self {
-        Self { span: Span::current(), prefix: settings.print_request_id.then(|| format!("{id},")), recorder }
+        Self { span: Span::current(), prefix: settings.log.print_request_id.then(|| format!("{id},")), recorder }
     }
 
     /// For a scorer that is being deployed, which serves no request.
     pub(crate) fn for_deployment(settings: &Settings, name: &str, telemetry: &Telemetry) -> Self {
-        let prefix = settings.print_request_id.then(|| format!("{NO_REQUEST},"));
+        let prefix = settings.log.print_request_id.then(|| format!("{NO_REQUEST},"));
         let recorder = Recorder::of_deployment(telemetry);
         Self { span: tracing::info_span!("deploy", deployment = name), prefix, recorder }
     }

@@ -24,11 +24,8 @@ pub struct Settings {
     /// The time for `run` that is named when a scorer itself gives up waiting: `SCORING_TIMEOUT_MS`. Default 1 h, as in the
     /// contract; zero where there is no limit.
     pub scoring_timeout: Duration,
-    /// Whether each request is logged.
-    pub request_log: bool,
-    /// Whether what a scorer prints begins with the id of its request and a comma, as documented for Azure ML's inference
-    /// server, which does not do so itself.
-    pub print_request_id: bool,
+    /// What the log has of requests.
+    pub log: LogSettings,
     /// Whether answers are those of a managed online endpoint.
     pub managed: bool,
     /// Whether telemetry gets the bodies of responses.
@@ -47,8 +44,7 @@ impl Default for Settings {
             cors: None,
             body: BodyLimits::default(),
             scoring_timeout: Duration::from_hours(1),
-            request_log: true,
-            print_request_id: false,
+            log: LogSettings::default(),
             managed: false,
             record_responses: true,
             model_data: None,
@@ -61,6 +57,22 @@ pub const CONTRACT_VERSION: &str = "azmlinfsrv/1.5.1";
 
 /// The name of that server, with its version.
 pub const CONTRACT_NAME: &str = "Azure ML Inferencing HTTP server v1.5.1";
+
+/// What the log has of requests.
+#[derive(Debug, Clone, Copy)]
+pub struct LogSettings {
+    /// Whether it has lines for each of them.
+    pub requests: bool,
+    /// Whether what a scorer prints begins with the id of its request and a comma, as documented for Azure ML's inference
+    /// server, which does not do so itself.
+    pub print_request_id: bool,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { requests: true, print_request_id: false }
+    }
+}
 
 /// Limits on the bodies of requests.
 #[derive(Debug, Clone, Copy)]
