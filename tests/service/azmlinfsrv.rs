@@ -307,6 +307,15 @@ Score:          POST  127.0.0.1:{port}/score
         assert!(line.contains(" W ["), "{line}");
         assert!(server.logged("Starting up app insights client").contains(" I ["), "it is as if nothing had been said");
     }
+
+    #[test]
+    fn the_loggers_of_a_script_have_that_level_too() {
+        const SCRIPT: &str = "import logging\n\n\ndef init():\n    logging.getLogger('azmlinfsrv.mine').debug('fine')\n\n\n\
+                              def run(data):\n    return data\n";
+        let app = folder(&[("score.py", SCRIPT)]);
+        let server = in_python(app.path()).args("--entry_script score.py").env("AZUREML_LOG_LEVEL", "DEBUG").start();
+        assert_eq!(record(&server.logged("fine")), "D azmlinfsrv.mine - fine");
+    }
 }
 
 mod settings {

@@ -1,7 +1,7 @@
 """What a script says: `print`, `logging`, and what it writes to `sys.stdout` and `sys.stderr`.
 
 As in Azure ML's inference server `print` makes a record of the logger `azmlinfsrv.print`, and loggers below `azmlinfsrv`
-are shown from level INFO. Everything else that reaches `sys.stdout` or `sys.stderr`, Python's own logging and warnings
+are shown from level INFO, or from that of `AZUREML_LOG_LEVEL`. Everything else that reaches `sys.stdout` or `sys.stderr`, Python's own logging and warnings
 among it, makes one record for each line.
 """
 
@@ -92,7 +92,7 @@ def install(app_root: str, script: str | None) -> None:
     path = next((path for path in (os.path.join(folder, "logging.json") for folder in folders) if os.path.exists(path)), None)
     if path is None:
         server.handlers[:] = [DoorHandler()]
-        server.setLevel(logging.INFO)
+        server.setLevel(_level())
         server.propagate = False
         return
     with open(path, encoding="utf-8") as file:
@@ -101,6 +101,12 @@ def install(app_root: str, script: str | None) -> None:
         # Names above a logger that nobody has asked for have a placeholder.
         if isinstance(logger, logging.Logger):
             logger.handlers[:] = [_to_host(handler) for handler in logger.handlers]
+
+
+def _level() -> int:
+    """The level that `AZUREML_LOG_LEVEL` names; INFO where it names none."""
+    name = os.environ.get("AZUREML_LOG_LEVEL", "").upper()
+    return logging.getLevelNamesMapping().get(name) or logging.INFO
 
 
 def _to_host(handler: logging.Handler) -> logging.Handler:
