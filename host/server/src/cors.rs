@@ -310,9 +310,9 @@ mod tests {
         assert!(Cors::parse("").unwrap().is_none());
         assert_eq!(Cors::parse(" a.com ,b.com,").unwrap().unwrap().origins(), ["a.com", "b.com", ""]);
         let origin = [("origin", "http://a.com")];
-        let allowed = ["vary: Origin", "access-control-allow-origin: http://a.com"];
+        let allowed = ["access-control-allow-origin: http://a.com", "vary: Origin"];
         assert_eq!(answer("http://a.com,", &Method::GET, &origin, &[]), allowed);
-        assert_eq!(answer("http://a.com,", &Method::GET, &[], &[]), ["vary: Origin"]);
+        assert!(answer("http://a.com,", &Method::GET, &[], &[]).is_empty());
     }
 
     #[test]

@@ -32,7 +32,7 @@ fn a_script_that_ends_badly_fails_its_request_and_no_other() {
         let response = end(&server, bad);
         assert_eq!(response.status, 500, "{bad}: {response:?}; {}", server.process().said());
         // What asks for the end of Python is answered with a page, as there.
-        if matches!(bad, "exit" | "quit" | "interrupt") {
+        if matches!(bad, "exit" | "interrupt") {
             assert_eq!(response.header("content-type"), Some("text/html"), "{bad}: {response:?}");
         } else {
             assert!(response.json()["message"].is_string(), "{bad}: {response:?}");
