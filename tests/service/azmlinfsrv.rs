@@ -100,6 +100,14 @@ mod command_line {
     }
 
     #[test]
+    fn options_of_the_real_server_without_a_command_are_read_as_there() {
+        let output = scorebox_tests::process::scorebox().args(["--port", "0"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.ends_with("azmlinfsrv: error: argument --port: invalid validate_port value: '0'\n"), "{said}");
+    }
+
+    #[test]
     fn the_help_goes_to_standard_output_and_ends_with_1() {
         for argument in ["--help", "-h", "--hel"] {
             let ended = Serve::azmlinfsrv().arg(argument).refused();

@@ -88,6 +88,13 @@ fn is_worker_count(text: &str) -> bool {
     integer(text).is_some_and(|count| count > 0)
 }
 
+/// Whether an argument is an option of the contract, in full: a command line that begins with it names no command of
+/// Scorebox's, and is meant for the server that Scorebox stands in for.
+pub(crate) fn is_option(argument: &str) -> bool {
+    let name = argument.strip_prefix("--").and_then(|long| long.split('=').next());
+    name.is_some_and(|name| name != "help" && OPTIONS.iter().any(|option| option.name == name))
+}
+
 /// What a command line comes to.
 #[derive(Debug, PartialEq, Eq)]
 enum Parsed {
@@ -276,6 +283,12 @@ mod tests {
         ] {
             assert_eq!(parsed(line), Parsed::Wrong(expected.to_owned()), "{line}");
         }
+    }
+
+    #[test]
+    fn only_options_of_the_contract_stand_for_its_command_line() {
+        assert!(is_option("--entry_script") && is_option("--port=5001"));
+        assert!(!is_option("--help") && !is_option("--version") && !is_option("serve") && !is_option("--threads"));
     }
 
     #[test]

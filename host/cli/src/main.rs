@@ -35,8 +35,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let mut arguments = env::args_os().map(|argument| argument.to_string_lossy().into_owned());
     let name = arguments.next().unwrap_or_default();
-    let result = if Path::new(&name).file_stem().is_some_and(|name| name == azmlinfsrv::PROGRAM) {
-        match azmlinfsrv::parse(&arguments.collect::<Vec<_>>()) {
+    let arguments: Vec<_> = arguments.collect();
+    let is_called_so = Path::new(&name).file_stem().is_some_and(|name| name == azmlinfsrv::PROGRAM);
+    let result = if is_called_so || arguments.first().is_some_and(|first| azmlinfsrv::is_option(first)) {
+        match azmlinfsrv::parse(&arguments) {
             Ok(args) => serve::serve(&args),
             Err(code) => return code,
         }
