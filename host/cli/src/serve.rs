@@ -50,8 +50,11 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<(), Failure> {
         error.log();
         Failure::start(error)
     })?;
-    let checked = settings::check(args, &config, scorer, &Workers::read(&config)?)?;
+    let workers = Workers::read(&config)?;
+    let checked = settings::check(args, &config, scorer, &workers)?;
+    settings::log_settings(&config, checked.settings.cors.as_ref(), &workers);
     let telemetry = telemetry::start(args, &config)?;
+    settings::log_model_directory(&config, &telemetry);
 
     let cache = cache(&args.cache);
     let runtime = tokio::runtime::Builder::new_multi_thread()

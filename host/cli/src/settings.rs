@@ -23,8 +23,6 @@ use crate::scorer::Scorer;
 use crate::telemetry;
 use crate::workers::Workers;
 
-/// Time for `run` that the contract gives it when nobody says.
-const SCORING_TIMEOUT: Duration = Duration::from_hours(1);
 /// Requests that are scored at the same time, in turns, where nobody says.
 const MAX_RUNNING: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 /// Requests that wait, where nobody says.
@@ -160,23 +158,18 @@ pub(crate) fn banner(args: &ServeArgs, config: &Config) -> Result<Banner, Failur
 
 /// Puts the command line, the environment and the configuration file together.
 pub(crate) fn check(args: &ServeArgs, config: &Config, scorer: Scorer, workers: &Workers) -> Result<Checked, Failure> {
+    let defaults = Settings::default();
+    // Zero is no limit.
     let scoring_timeout = match config.integer("SCORING_TIMEOUT_MS") {
-        None => None,
-        // Zero is no limit.
-        Some(0) => Some(Duration::ZERO),
-        Some(millis) => Some(Duration::from_millis(u64::try_from(millis).map_err(|_| {
+        None => defaults.scoring_timeout,
+        Some(millis) => Duration::from_millis(u64::try_from(millis).map_err(|_| {
             Failure::start(format!(
                 "SCORING_TIMEOUT_MS is {millis}, with which no request could be scored; give milliseconds, or 0 for no limit"
             ))
-        })?)),
+        })?),
     };
     let worker_timeout = workers.timeout.unwrap_or(Duration::MAX);
-    // As far as there can be none.
-    let of_script = match scoring_timeout {
-        None => SCORING_TIMEOUT,
-        Some(Duration::ZERO) => Duration::MAX,
-        Some(limit) => limit,
-    };
+    let of_script = if scoring_timeout.is_zero() { Duration::MAX } else { scoring_timeout };
     let timeout = args.timeout.unwrap_or(of_script.min(worker_timeout)).min(NO_LIMIT);
     if config.text("AZUREML_DEBUG_PORT").is_some_and(|port| port != "0") {
         return Err(Failure::start(
@@ -184,9 +177,7 @@ pub(crate) fn check(args: &ServeArgs, config: &Config, scorer: Scorer, workers: 
              the script in Python itself",
         ));
     }
-    let defaults = Settings::default();
     let cors = Cors::parse(config.text_or_default("AML_CORS_ORIGINS")).map_err(Failure::start)?;
-    log_settings(config, cors.as_ref(), workers);
     let settings = Settings {
         service_name: config.text_or_default("SERVICE_NAME").to_owned(),
         service_version: config.text_or_default("SERVICE_VERSION").to_owned(),
@@ -194,7 +185,7 @@ pub(crate) fn check(args: &ServeArgs, config: &Config, scorer: Scorer, workers: 
         server_version: server_version(config)?,
         cors,
         body: BodyLimits { max: args.max_body.as_u64(), total: args.max_bodies.as_u64(), timeout: args.body_timeout },
-        scoring_timeout: args.timeout.or(scoring_timeout).unwrap_or(defaults.scoring_timeout),
+        scoring_timeout: args.timeout.unwrap_or(scoring_timeout),
         log: LogSettings { requests: !args.no_request_log, print_request_id: args.print_request_id },
         managed: args.managed,
         record_responses: config.flag("APP_INSIGHTS_LOG_RESPONSE_ENABLED"),
@@ -242,7 +233,7 @@ pub(crate) fn check(args: &ServeArgs, config: &Config, scorer: Scorer, workers: 
 }
 
 /// Logs what the settings mean, where the contract does or where they are not what they seem.
-fn log_settings(config: &Config, cors: Option<&Cors>, workers: &Workers) {
+pub(crate) fn log_settings(config: &Config, cors: Option<&Cors>, workers: &Workers) {
     if !config.extra_keys.is_empty() {
         tracing::warn!(
             target: "azmlinfsrv",

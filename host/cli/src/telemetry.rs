@@ -50,9 +50,7 @@ pub(crate) fn start(args: &ServeArgs, config: &Config) -> Result<Telemetry, Fail
         }
         started => started,
     };
-    let telemetry = started.map_err(Failure::start)?;
-    settings::log_model_directory(config, &telemetry);
-    Ok(telemetry)
+    started.map_err(Failure::start)
 }
 
 /// The folder of each port is its own: one process at a time uses a folder.

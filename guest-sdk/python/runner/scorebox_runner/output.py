@@ -98,7 +98,7 @@ def install(app_root: str, script: str | None) -> None:
     with open(path, encoding="utf-8") as file:
         logging.config.dictConfig(json.load(file))
     for logger in (logging.root, *logging.root.manager.loggerDict.values()):
-        # Names above a logger that nobody has asked for have a placeholder.
+        # Entries for names above a logger that nobody has asked for are none.
         if isinstance(logger, logging.Logger):
             logger.handlers[:] = [_to_host(handler) for handler in logger.handlers]
 
