@@ -48,7 +48,7 @@ run: build python-runtime examples/iris-rust/model.wasm ## Serve examples/iris-p
 	@PORT=$(PORT) scripts/run-examples.sh $(BIN)
 
 .PHONY: test
-test: setup-test fmt-check lint doc build guests examples python-runtime test-run ## Run all checks and all tests
+test: setup-test fmt-check lint doc build guests examples python-runtime test-run fuzz-smoke ## Run all checks and all tests
 
 .PHONY: build
 build: setup $(BIN) ## Build the binary, target/release/scorebox
@@ -69,9 +69,29 @@ bench: setup-bench build guests examples python-runtime ## Run the benchmarks
 	$(TEST_ENV) $(CARGO) bench $(LOCKED) --workspace --bench instance --bench large_body
 	$(TEST_ENV) target/release/scorebox-load
 
+.PHONY: soak
+soak: build guests examples python-runtime ## Send mixed traffic for 15 minutes (MINUTES=240), and fail where something grows
+	$(TEST_ENV) target/release/scorebox-soak --minutes $(or $(MINUTES),15) --json target/soak.json
+
+.PHONY: chaos
+chaos: build guests python-runtime ## Manage ten tenants at random for 30 minutes (MINUTES=60), and kill the server each minute
+	$(TEST_ENV) target/release/scorebox-chaos --minutes $(or $(MINUTES),30) --json target/chaos.json
+
+.PHONY: fuzz-smoke
+fuzz-smoke: setup-test build guests ## Fuzz everything that reads bytes from outside, for SECONDS each (default 10)
+	$(TEST_ENV) scripts/fuzz.sh -seed=1 $(or $(SECONDS),10)
+
+.PHONY: fuzz
+fuzz: setup-test build guests ## Fuzz the target NAME for SECONDS (default 3600)
+	$(TEST_ENV) scripts/fuzz.sh $(or $(SECONDS),3600) $(NAME)
+
 .PHONY: conformance
 conformance: build python-runtime ## Compare with Azure ML's inference server, case by case; write docs/conformance.md
 	$(TEST_ENV) target/release/scorebox-conformance
+
+.PHONY: screenshots
+screenshots: setup-test build guests examples python-runtime ## Take the pictures of the console in docs/images
+	SCOREBOX_SCREENSHOTS=$(CURDIR)/docs/images $(TEST_ENV) $(CARGO) test $(LOCKED) --workspace --release --test console pictures
 
 .PHONY: audit
 audit: setup-audit ## Check licences, sources and advisories of all dependencies
@@ -88,11 +108,12 @@ fmt-check: setup-test ## Check the format of all code
 	@$(call each-outside,$(CARGO) fmt --all --check --manifest-path $$dir/Cargo.toml)
 
 .PHONY: lint
-lint: setup-test ## Run clippy on all code, and shellcheck on the scripts where it is installed
+lint: setup-test ## Run clippy on all code; shellcheck on the scripts and promtool on the alerts where they are installed
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets --release -- -D warnings
 	@$(call each-outside,$(CARGO) clippy $(LOCKED) --manifest-path $$dir/Cargo.toml --target-dir target/lint \
 	    --workspace --all-targets --release -- -D warnings)
 	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/*.sh .ci/run; fi
+	@if command -v promtool >/dev/null; then promtool check rules docs/monitoring/alerts.yml; fi
 
 .PHONY: doc
 doc: setup ## Build the documentation, target/doc

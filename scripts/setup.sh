@@ -4,7 +4,7 @@
 #     scripts/setup.sh [build|python|test|bench|audit]...
 #
 #   build   (always) make, a C compiler, Rust, a toolchain that builds for wasm32-unknown-unknown
-#   test    rustfmt and clippy
+#   test    rustfmt and clippy, a C++ compiler for libFuzzer, and Chromium for the console
 #   python  python3 and pip, which make the Python runtime
 #   bench   wrk
 #   audit   git, and cargo-deny into target/tools
@@ -75,7 +75,7 @@ install() {
             "  make and a C compiler (gcc or clang)," \
             "  Rust $RUST_MIN or later with rustfmt and clippy (https://rustup.rs)," \
             "  its WebAssembly target (rustup target add wasm32-unknown-unknown)," \
-            "  for benchmarks: wrk"
+            "  for tests: Chromium and its chromedriver; for benchmarks: wrk"
     fi
     if [ "$apt_updated" = no ]; then
         apt update || die "apt-get update failed, and $why has to be installed"
@@ -239,6 +239,12 @@ need_rust
 need_wasm
 for group in "$@"; do
     case $group in
+        test)
+            need c++ g++ 'a C++ compiler, for libFuzzer'
+            need chromium chromium 'Chromium, for the console'
+            need chromedriver chromium-driver 'a WebDriver for Chromium'
+            install_missing
+            ;;
         python) need_python ;;
         bench)
             need wrk wrk wrk

@@ -69,7 +69,7 @@ fn the_same_scorer_outside_of_the_sandbox_leaks() {
     let listener = runtime.block_on(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
-    let server = runtime.spawn(connection::serve(listener, router, ConnectionLimits::default(), stopped));
+    let server = runtime.spawn(connection::serve(listener, None, router, ConnectionLimits::default(), stopped));
     let leaks = count_leaks(address);
     stop.send(true).unwrap();
     runtime.block_on(server).unwrap();

@@ -29,7 +29,7 @@ fn together(server: &Server, requests: usize, request: &Request) -> Vec<(Respons
 
 #[test]
 fn what_neither_can_run_nor_may_wait_is_refused_at_once() {
-    let server = Serve::guest("spin").args("--max-running 1 --max-waiting 1 --timeout 1s").start();
+    let server = Serve::guest("spin").args("--max-running 1 --max-waiting 1 --timeout 1s --queue-timeout 20s").start();
     assert_eq!(server.score(WELL).status, 200);
     std::thread::scope(|scope| {
         let begin = server.process().cpu_time();
@@ -58,11 +58,38 @@ fn what_neither_can_run_nor_may_wait_is_refused_at_once() {
 
 #[test]
 fn everybody_who_may_run_or_wait_is_answered_and_nobody_else() {
-    let server = Serve::guest("spin").args("--max-running 3 --max-waiting 5 --timeout 500ms").start();
+    let server =
+        Serve::guest("spin").args("--max-running 3 --max-waiting 5 --timeout 500ms --queue-timeout 20s").start();
     let answers = together(&server, 20, &Request::json(SPIN));
     let refused = answers.iter().filter(|(response, _)| response.status == 429).count();
     let stopped = answers.iter().filter(|(response, _)| response.status == 500).count();
     assert_eq!((refused, stopped), (12, 8), "{answers:?}");
+}
+
+#[test]
+fn a_request_that_has_waited_for_too_long_is_refused_and_another_one_may_wait() {
+    const WAIT: Duration = Duration::from_millis(500);
+    let server =
+        Serve::guest("spin").args("--max-running 1 --max-waiting 1 --timeout 8s --queue-timeout 500ms").start();
+    let begin = server.process().cpu_time();
+    let mut running = server.connect();
+    running.write(&Request::json(SPIN).to_bytes()).expect("the server listens");
+    eventually(Duration::from_secs(5), "the first one runs", || {
+        server.process().cpu_time() >= begin + Duration::from_millis(50)
+    });
+    for _ in 0..2 {
+        let start = Instant::now();
+        let response = server.score(WELL);
+        let took = start.elapsed();
+        response.assert_error(429, BUSY);
+        assert_eq!(response.header("retry-after"), Some("1"));
+        // On a busy machine it may be told late, but never early, and while the first one still runs.
+        assert!(took >= WAIT, "refused after {took:?}");
+    }
+    assert!(!running.readable_within(Duration::from_millis(1)).expect("a connection"), "the first one runs still");
+    // Whoever runs has all of its time, and whoever waits for less than that is scored.
+    running.read().expect("an answer").assert_error(500, "Scoring timeout after 8000 ms");
+    assert_eq!(server.score(WELL).status, 200);
 }
 
 #[test]
@@ -105,5 +132,6 @@ fn bodies_together_have_a_limit_and_whoever_is_over_it_is_refused() {
     assert_eq!(server.send(&Request::score("small")).status, 200);
     slow.write(&half[600_000..]).unwrap();
     assert_eq!(slow.read().unwrap().json()["body_bytes"], 700_000);
-    assert_eq!(server.send(&whole).status, 200, "it is given back");
+    // The answer is charged for until the server knows that it has been taken, which may be an instant later.
+    eventually(Duration::from_secs(5), "it is given back", || server.send(&whole).status == 200);
 }

@@ -29,6 +29,31 @@ mod help {
     }
 
     #[test]
+    fn help_of_a_command_ends_with_examples_and_the_manual_has_a_page_for_each() {
+        let folder = fixtures::folder(&[]);
+        let folder = folder.path().join("man1");
+        assert_ended(&run([OsStr::new("manual"), folder.as_os_str()]), 0, &[]);
+        let page = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        for (command, example) in [
+            ("serve", "scorebox serve --state-dir state"),
+            ("deploy", "scorebox deploy acme/iris/blue score.py"),
+            ("apply", "scorebox apply --dry-run"),
+            ("traffic", "scorebox traffic acme/iris blue=90 green=10"),
+            ("state", "scorebox state backup before-upgrade"),
+        ] {
+            let help = run([command, "--help"]);
+            assert_ended(&help, 0, &[]);
+            let examples = help.stdout.split("Examples:").nth(1).unwrap_or_else(|| panic!("{}", help.stdout));
+            assert!(examples.contains(example), "{examples}");
+            let page = page(&format!("scorebox-{command}.1"));
+            assert!(page.starts_with(".ie") || page.contains(".TH"), "{page}");
+            assert!(page.replace("\\-", "-").contains(example), "{page}");
+        }
+        assert!(page("scorebox.1").contains("verify"));
+        assert!(page("scorebox-keys-rotate.1").contains("primary"));
+    }
+
+    #[test]
     fn help_of_serve_names_every_option_with_its_default() {
         let ended = run(["serve", "--help"]);
         assert_ended(&ended, 0, &[]);
@@ -51,12 +76,14 @@ mod help {
             "--threads",
             "--max-running",
             "--max-waiting",
+            "--queue-timeout",
             "--tick",
             "--max-body",
             "--max-bodies",
             "--body-timeout",
             "--head-timeout",
             "--idle-timeout",
+            "--write-timeout",
             "--max-connections",
             "--grace",
             "--cache-dir",

@@ -180,6 +180,12 @@ mod init {
     }
 
     #[test]
+    fn memory_after_init_may_be_larger_than_what_a_call_may_hand_over() {
+        let server = Serve::guest("raw").args("--max-host-call 1MiB --max-response 1MiB").start();
+        assert_eq!(server.get("/readyz").status, 200);
+    }
+
+    #[test]
     fn a_model_directory_that_is_larger_than_the_memory_is_refused() {
         let model = folder();
         fs::write(model.path().join("weights"), vec![0; 3 << 20]).unwrap();

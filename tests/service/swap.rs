@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use scorebox_sandbox::{Bundle, Cache, Limits, Sandbox, SandboxConfig};
 use scorebox_server::connection::{self, ConnectionLimits, Drained};
-use scorebox_server::{App, DEFAULT_ENDPOINT, Endpoint, Plan, Settings};
+use scorebox_server::{App, DEFAULT, Deployed, Plan, Settings};
 use scorebox_telemetry::Telemetry;
 use scorebox_tests::fixtures::{self, IRIS};
 use scorebox_tests::wait::{PATIENCE, SetOnFailure, eventually};
@@ -32,7 +32,7 @@ fn bundle(folder: &Path, setosa: &str) -> Bundle {
     Bundle::read(folder, None, 1 << 30).expect("a bundle")
 }
 
-fn endpoint(sandbox: &Sandbox, version: &str) -> Endpoint {
+fn deployed(sandbox: &Sandbox, version: &str) -> Deployed {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let bundle = bundle(folder.path(), version);
     let plan = Plan {
@@ -40,9 +40,10 @@ fn endpoint(sandbox: &Sandbox, version: &str) -> Endpoint {
         version: version.to_owned(),
         limits: Limits::default(),
         swagger_files: std::collections::BTreeMap::new(),
+        journal: Arc::default(),
     };
-    Endpoint::deploy(sandbox, &Settings::default(), &Telemetry::off(), &bundle, plan, &|_| {})
-        .expect("iris can be served")
+    let deployed = Deployed::deploy(sandbox, &Settings::default(), &Telemetry::off(), &bundle, plan, &|_| {});
+    deployed.expect("iris can be served")
 }
 
 #[test]
@@ -52,12 +53,12 @@ fn no_request_fails_and_every_answer_is_a_whole_one_while_deployments_are_swappe
     let cache = Cache::open(folder.path().join("cache"), 1 << 30).unwrap();
     let sandbox = Arc::new(Sandbox::new(&SandboxConfig::default(), Some(cache)).unwrap());
     let app = App::new(Arc::clone(&sandbox), Settings::default(), Telemetry::off());
-    app.endpoints().put(DEFAULT_ENDPOINT, endpoint(&sandbox, "version-0"));
+    app.put_single(deployed(&sandbox, "version-0"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
-    let serving = runtime.spawn(connection::serve(listener, app.router(), ConnectionLimits::default(), stopped));
+    let serving = runtime.spawn(connection::serve(listener, None, app.router(), ConnectionLimits::default(), stopped));
 
     let end = AtomicBool::new(false);
     let answered = [AtomicUsize::new(0), AtomicUsize::new(0)];
@@ -78,8 +79,15 @@ fn no_request_fails_and_every_answer_is_a_whole_one_while_deployments_are_swappe
         let _failure = SetOnFailure(&end);
         for swap in 1..=SWAPS {
             let begin = total();
-            let old = app.endpoints().put(DEFAULT_ENDPOINT, endpoint(&sandbox, &format!("version-{}", swap % 2)));
-            assert_eq!(old.expect("there was one").deployment().version, format!("version-{}", (swap + 1) % 2));
+            let old = app.put_single(deployed(&sandbox, &format!("version-{}", swap % 2)));
+            assert_eq!(
+                old.expect("there was one").deployments[DEFAULT]
+                    .resident()
+                    .expect("it is never parked")
+                    .deployment()
+                    .version,
+                format!("version-{}", (swap + 1) % 2)
+            );
             // Whoever asks after the swap gets the new one.
             let response = Client::connect(address).unwrap().send(&Request::json(IRIS)).unwrap();
             assert_eq!(response.json()["prediction"], json!([format!("version-{}", swap % 2)]));

@@ -40,6 +40,20 @@ impl Request {
         Self::score(body).header("content-type", "application/json")
     }
 
+    /// To another target.
+    #[must_use]
+    pub fn to(mut self, target: &str) -> Self {
+        target.clone_into(&mut self.target);
+        self
+    }
+
+    /// With this body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
     /// With one more line in its head.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
@@ -138,7 +152,12 @@ pub struct Client {
 impl Client {
     /// Connects. Reading and writing fail where they take unreasonably long.
     pub fn connect(server: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&server, PATIENCE)?;
+        Self::connect_within(server, PATIENCE)
+    }
+
+    /// Connects, unless that takes longer than the limit.
+    pub fn connect_within(server: SocketAddr, limit: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&server, limit)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -213,6 +232,25 @@ impl Client {
         };
         self.stream.get_ref().set_read_timeout(Some(PATIENCE))?;
         result
+    }
+
+    /// Lets the system take next to nothing that the client has not read.
+    pub fn take_little(&self) -> io::Result<()> {
+        Ok(rustix::net::sockopt::set_socket_recv_buffer_size(self.stream.get_ref(), 64 * 1024)?)
+    }
+
+    /// Reads what is there, up to the length of the buffer.
+    pub fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+
+    /// Whether the server has closed the connection, or sent something that nobody has asked for.
+    pub fn is_over(&self) -> io::Result<bool> {
+        let stream = self.stream.get_ref();
+        stream.set_nonblocking(true)?;
+        let peeked = stream.peek(&mut [0]);
+        stream.set_nonblocking(false)?;
+        Ok(!peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock))
     }
 
     /// Ends the connection with a reset instead of a close.

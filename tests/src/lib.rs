@@ -5,9 +5,12 @@
 #![forbid(unsafe_code)]
 
 pub mod fixtures;
+pub mod host;
 pub mod http;
+pub mod http2;
 pub mod process;
 pub mod python;
+pub mod random;
 pub mod server;
 pub mod sink;
 pub mod wait;

@@ -134,7 +134,12 @@ impl Serve {
         loop {
             let port = free_port();
             let (process, shared) = self.spawn(port);
-            if process.line(PATIENCE, |line| line.contains("listening on http://127.0.0.1:")).is_some() {
+            if process
+                .line(PATIENCE, |line| {
+                    ["http", "https"].iter().any(|scheme| line.contains(&format!("listening on {scheme}://127.0.0.1:")))
+                })
+                .is_some()
+            {
                 let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
                 return Server { process, address, _shared: shared };
             }

@@ -1,21 +1,29 @@
 //! The command line. Names with an underscore are those of Azure ML's inference server; either form is taken.
 #![expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use clap::builder::BoolishValueParser;
 use clap::{Parser, Subcommand};
-use scorebox_sandbox::Limits;
+use scorebox_sandbox::{Limits, SealLimits};
 use scorebox_server::logging::LogFormat;
 use tracing::level_filters::LevelFilter;
 
 use crate::build::BuildArgs;
 use crate::failure::Failure;
+use crate::jwks::TokenArgs;
+use crate::manage::args::{
+    ApplyArgs, DeployArgs, DeploymentCommand, EndpointCommand, KeysCommand, LogsArgs, StateCommand, TenantCommand,
+    TrafficArgs,
+};
+use crate::manual::ManualArgs;
 use crate::scorer::Variable;
+use crate::tls::TlsArgs;
 
 /// Scores requests, each in a WebAssembly instance of its own.
 #[derive(Debug, Parser)]
@@ -38,10 +46,45 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Score one request, without a server. The answer goes to standard output.
     Run(RunArgs),
+    /// Say what this machine has of that on which safety depends, and try whether it holds.
+    Doctor(DoctorArgs),
+    /// Try one thing that a confined process must not be able to do: `doctor` starts itself with it.
+    #[command(hide = true)]
+    DoctorAttempt(DoctorAttemptArgs),
     /// Compile the Python runtime for this machine, so that no start has to.
     CompileRuntime(CompileRuntimeArgs),
+    /// Create, list and delete the tenants of a server.
+    #[command(subcommand)]
+    Tenant(TenantCommand),
+    /// Create, list, show and delete endpoints.
+    #[command(subcommand)]
+    Endpoint(EndpointCommand),
+    /// Deploy a scorer to an endpoint of a server. What answers there goes on until the new one is ready, or for good if
+    /// that fails.
+    Deploy(Box<DeployArgs>),
+    /// Make a server be what a file says: its tenants, endpoints, deployments and traffic. The differences are shown first.
+    Apply(ApplyArgs),
+    /// Show, roll back and delete deployments.
+    #[command(subcommand)]
+    Deployment(DeploymentCommand),
+    /// Share the requests of an endpoint out among its deployments.
+    Traffic(TrafficArgs),
+    /// Replace the keys of an endpoint.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Show the last of what the scorer of a deployment said, and of why it failed.
+    Logs(LogsArgs),
+    /// Back up, restore and check what a server keeps.
+    #[command(subcommand)]
+    State(StateCommand),
     /// Build a Rust project into a component, or a Python app into an archive with the packages that it needs.
     Build(BuildArgs),
+    /// Write the manual: a page for each command, for `man`.
+    Manual(ManualArgs),
+    /// Show that nothing of a request is left for a later one: plant secrets in every request, and look for them in all that
+    /// come after it, in all memory that instances are made of, and in a control that is known to leak. Fails if any is
+    /// found, or if the control's are not.
+    VerifyIsolation(Box<VerifyIsolationArgs>),
 }
 
 /// The limits on a scorer.
@@ -85,6 +128,24 @@ impl LimitArgs {
     }
 }
 
+/// What sealing may use: compiling a scorer, and running its init(), in processes of their own.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Limits on deploying")]
+pub(crate) struct SealArgs {
+    /// Memory for compiling a scorer, besides three times --memory for the scorer itself.
+    #[arg(long, env = "SCOREBOX_SEAL_MEMORY", value_name = "SIZE", default_value = "2GiB")]
+    pub(crate) seal_memory: ByteSize,
+    /// Time for each step of compiling a scorer, besides --init-timeout where its code runs.
+    #[arg(long, env = "SCOREBOX_SEAL_TIMEOUT", value_name = "TIME", value_parser = duration, default_value = "300s")]
+    pub(crate) seal_timeout: Duration,
+}
+
+impl SealArgs {
+    pub(crate) fn limits(&self) -> SealLimits {
+        SealLimits { memory: self.seal_memory.as_u64(), timeout: self.seal_timeout }
+    }
+}
+
 /// Where compiled scorers are kept.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Cache")]
@@ -98,6 +159,49 @@ pub(crate) struct CacheArgs {
     /// Do without the cache.
     #[arg(long, env = "SCOREBOX_NO_CACHE")]
     pub(crate) no_cache: bool,
+}
+
+/// Many endpoints of many tenants.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Tenants")]
+pub(crate) struct ManageArgs {
+    /// Serve endpoints of tenants, below /TENANT/ENDPOINT, and keep what they are in this folder. With it the cache is by
+    /// default in there, too, and SCORER may be left out.
+    #[arg(long, value_name = "DIR", env = "SCOREBOX_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Address and port on which they are managed: `127.0.0.1:5003`, say. Without it nothing listens for that.
+    #[arg(long, value_name = "IP:PORT", env = "SCOREBOX_ADMIN", requires = "state_dir", requires = "admin_token_file")]
+    pub(crate) admin: Option<SocketAddr>,
+    /// File with the token that whoever manages them shows: 32 to 512 visible characters.
+    #[arg(long, value_name = "FILE", env = "SCOREBOX_ADMIN_TOKEN_FILE")]
+    pub(crate) admin_token_file: Option<PathBuf>,
+    /// Size of a bundle that is uploaded.
+    #[arg(long, env = "SCOREBOX_MAX_BUNDLE", value_name = "SIZE", default_value = "4GiB")]
+    pub(crate) max_bundle: ByteSize,
+    /// Memory for deployments that answer no request at the moment: those that were used the longest time ago are parked, and
+    /// come back from the cache with the next request. By default half of the machine's memory, or of the control group's.
+    #[arg(long, env = "SCOREBOX_MEMORY_BUDGET", value_name = "SIZE")]
+    pub(crate) memory_budget: Option<ByteSize>,
+    /// Park a deployment this long after its last request, whatever the memory; without it that is never done.
+    #[arg(long, env = "SCOREBOX_PARK_AFTER", value_name = "TIME", value_parser = duration)]
+    pub(crate) park_after: Option<Duration>,
+}
+
+impl ManageArgs {
+    /// The folder of the store, which the server writes.
+    pub(crate) fn store(&self) -> Option<PathBuf> {
+        self.state_dir.as_deref().map(store_of)
+    }
+
+    /// The folder in which the server makes backups.
+    pub(crate) fn backups(&self) -> Option<PathBuf> {
+        self.state_dir.as_ref().map(|folder| folder.join("backups"))
+    }
+
+    /// The folder of the cache where nobody says another: apart from the store, because it is not the server's to write.
+    pub(crate) fn cache(&self) -> Option<PathBuf> {
+        self.state_dir.as_ref().map(|folder| folder.join("cache"))
+    }
 }
 
 /// What scripts in Python are given.
@@ -182,6 +286,10 @@ pub(crate) struct ServeArgs {
     /// Requests that wait for it; one more is answered with 429. By default 1024, and with --managed as many as are scored.
     #[arg(long, env = "SCOREBOX_MAX_WAITING", value_name = "N", help_heading = "Capacity")]
     pub(crate) max_waiting: Option<usize>,
+    /// Time that a request may wait for it; one that has waited longer is answered with 429. By default twice as
+    /// long as it may then run.
+    #[arg(long, env = "SCOREBOX_QUEUE_TIMEOUT", value_name = "TIME", value_parser = duration, help_heading = "Capacity")]
+    pub(crate) queue_timeout: Option<Duration>,
     /// Length of a turn, and how far a deadline can be exceeded.
     #[arg(long, env = "SCOREBOX_TICK", value_name = "TIME", value_parser = duration, default_value = "5ms", help_heading = "Capacity")]
     pub(crate) tick: Duration,
@@ -208,7 +316,8 @@ pub(crate) struct ServeArgs {
         help_heading = "Limits on clients"
     )]
     pub(crate) max_body: ByteSize,
-    /// Memory for all request bodies together; when it is used up, requests are answered with 429.
+    /// Memory for all bodies together, of requests and of answers that are not taken yet; when it is used up, requests are
+    /// answered with 429.
     #[arg(
         long,
         env = "SCOREBOX_MAX_BODIES",
@@ -226,6 +335,9 @@ pub(crate) struct ServeArgs {
     /// Time that a connection may be without a request; by default 75 s.
     #[arg(long, env = "SCOREBOX_IDLE_TIMEOUT", value_name = "TIME", value_parser = duration, help_heading = "Limits on clients")]
     pub(crate) idle_timeout: Option<Duration>,
+    /// Time that a client may leave an answer untaken, and a second more for each 16 KiB of it that it takes.
+    #[arg(long, env = "SCOREBOX_WRITE_TIMEOUT", value_name = "TIME", value_parser = duration, default_value = "30s", help_heading = "Limits on clients")]
+    pub(crate) write_timeout: Duration,
     /// Connections at the same time.
     #[arg(
         long,
@@ -240,7 +352,22 @@ pub(crate) struct ServeArgs {
     pub(crate) grace: Option<Duration>,
 
     #[command(flatten)]
+    pub(crate) seal: SealArgs,
+    /// Serve as root. What breaks out of the sandbox is root then, too.
+    #[arg(long, env = "SCOREBOX_ALLOW_ROOT", value_parser = BoolishValueParser::new(), help_heading = "Second wall")]
+    pub(crate) allow_root: bool,
+    /// Keep all rights of the user: no Landlock, no seccomp. For looking for a fault.
+    #[arg(long, env = "SCOREBOX_NO_CONFINEMENT", value_parser = BoolishValueParser::new(), help_heading = "Second wall")]
+    pub(crate) no_confinement: bool,
+
+    #[command(flatten)]
     pub(crate) cache: CacheArgs,
+    #[command(flatten)]
+    pub(crate) manage: ManageArgs,
+    #[command(flatten)]
+    pub(crate) tokens: TokenArgs,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
 
     /// Folder in which telemetry waits while its endpoint is away; by default `scorebox-telemetry` in the user's cache
     /// folder, and there one for each port.
@@ -295,7 +422,25 @@ pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
+    pub(crate) seal: SealArgs,
+    #[command(flatten)]
     pub(crate) cache: CacheArgs,
+}
+
+/// `scorebox doctor`
+#[derive(Debug, clap::Args)]
+pub(crate) struct DoctorArgs {
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `scorebox doctor-attempt`
+#[derive(Debug, clap::Args)]
+pub(crate) struct DoctorAttemptArgs {
+    /// What to try.
+    #[arg(value_name = "WHAT")]
+    pub(crate) what: String,
 }
 
 /// `scorebox compile-runtime`
@@ -330,10 +475,57 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
+    pub(crate) seal: SealArgs,
+    #[command(flatten)]
     pub(crate) cache: CacheArgs,
 }
 
+/// `scorebox verify-isolation`
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyIsolationArgs {
+    /// A scorer of your own: secrets are put into its requests, and the host looks for them. Without one, scorers are used
+    /// that come with Scorebox and look for secrets themselves as well, one in WebAssembly and one in Python.
+    #[arg(value_name = "SCORER")]
+    pub(crate) scorer: Option<PathBuf>,
+    /// How many requests to send.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) requests: u64,
+    /// How many to send to the scorer in Python; by default one for 200 of --requests where there is a Python runtime. It
+    /// takes much longer for each.
+    #[arg(long, value_name = "N", conflicts_with = "scorer")]
+    pub(crate) python_requests: Option<u64>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Body of the requests to SCORER, in which the secret takes the place of each `CANARY`; by default a JSON object with
+    /// the secret. A header has it in any case.
+    #[arg(long, value_name = "FILE", requires = "scorer")]
+    pub(crate) data: Option<PathBuf>,
+    /// Content type of the requests to SCORER.
+    #[arg(long, value_name = "TYPE", default_value = "application/json")]
+    pub(crate) content_type: String,
+    /// The model directory of SCORER.
+    #[arg(long = "model_dir", alias = "model-dir", value_name = "DIR", requires = "scorer")]
+    pub(crate) model_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) python: PythonArgs,
+    /// Time for run() of SCORER.
+    #[arg(long, env = "SCOREBOX_TIMEOUT", value_name = "TIME", value_parser = duration, default_value = "300s", help_heading = "Limits on the scorer")]
+    pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) seal: SealArgs,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
+}
+
+/// The folder of the store in that of a server.
+pub(crate) fn store_of(state_dir: &Path) -> PathBuf {
+    state_dir.join("store")
+}
+
 /// Reads `300s`, `5ms`, `1h 30m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 300s or 5ms"))
 }

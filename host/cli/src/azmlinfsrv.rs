@@ -97,7 +97,7 @@ pub(crate) fn is_option(argument: &str) -> bool {
 
 /// What a command line comes to.
 #[derive(Debug, PartialEq, Eq)]
-enum Parsed {
+pub(crate) enum Parsed {
     /// Options with their values.
     Options(Vec<(&'static str, Option<String>)>),
     /// The help was asked for.
@@ -143,7 +143,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Box<ServeArgs>, ExitCode> {
     }
 }
 
-fn read(arguments: &[String]) -> Parsed {
+pub(crate) fn read(arguments: &[String]) -> Parsed {
     let (mut options, mut others) = (Vec::<(&str, Option<String>)>::new(), Vec::new());
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {

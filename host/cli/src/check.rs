@@ -10,7 +10,7 @@ use crate::args::CheckArgs;
 use crate::console::{self, Progress, StderrLog};
 use crate::failure::Failure;
 use crate::scorer::{self, Places, Scorer};
-use crate::serve;
+use crate::second_wall;
 
 /// Asks the runner of scripts to say what it thinks of them.
 const ADVICE: &str = "SCOREBOX_CHECK";
@@ -25,10 +25,13 @@ pub(crate) fn check(args: &CheckArgs) -> Result<(), Failure> {
     let places = Places { scorer: &scorer, model_dir: args.model_dir.as_deref(), app_root: None, source_dir: None };
     let bundle = scorer::read(&places, &args.python, vec![(ADVICE.to_owned(), "1".to_owned())], limits.memory)
         .map_err(|error| cannot(&error))?;
-    let sandbox = Sandbox::new(&SandboxConfig::default(), serve::cache(&args.cache)).map_err(Failure::failed)?;
+    let config = SandboxConfig::default();
+    let files = [Some(&args.scorer), args.model_dir.as_ref()].into_iter().flatten();
+    let (cache, sealer) = second_wall::sealer(&config, &args.seal, &args.python, &args.cache, files)?;
+    let sandbox = Sandbox::with_sealer(&config, cache, sealer).map_err(Failure::failed)?;
     let progress = Progress::new();
     let module = sandbox
-        .seal("check", "1", &bundle, &limits, Arc::new(StderrLog), &|stage| progress.stage(stage))
+        .seal_anew("check", "1", &bundle, &limits, Arc::new(StderrLog), &|stage| progress.stage(stage))
         .map_err(|error| cannot(&error))?;
     drop(progress);
     report(&bundle, &limits, &module);

@@ -186,7 +186,7 @@ impl Environment {
         )
     }
 
-    fn from_variables(variables: impl Iterator<Item = (String, String)>) -> Self {
+    pub(crate) fn from_variables(variables: impl Iterator<Item = (String, String)>) -> Self {
         let mut environment = Self::default();
         for (name, value) in variables {
             let capitals = name.to_ascii_uppercase();
@@ -341,7 +341,11 @@ impl Kind {
             (Self::Integer, Value::Bool(value)) => Ok(i64::from(*value).to_string()),
             (Self::Integer, Value::Number(number)) => match (number.as_i64(), number.as_f64()) {
                 (Some(number), _) => Ok(number.to_string()),
-                (None, Some(number)) if number.fract() == 0.0 => Ok(format!("{number:.0}")),
+                // Every whole number of this size is one that is a float too.
+                (None, Some(float)) if float.fract() == 0.0 && float.abs() < 9.2e18 => Ok((float as i64).to_string()),
+                (None, Some(float)) if float.fract() == 0.0 => {
+                    Err("Input should be a valid integer, it has more digits than can be used")
+                }
                 _ => Err("Input should be a valid integer, got a number with a fractional part"),
             },
             (Self::Integer, _) => Err("Input should be a valid integer"),

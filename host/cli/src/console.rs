@@ -15,16 +15,40 @@ pub(crate) fn result(text: impl Display) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-/// Writes something worth knowing that is not the result. What a scorer says may be part of it: it does not reach the
-/// terminal as commands to it.
+/// Writes a result that a scorer said, which does not reach the terminal as commands to it.
+pub(crate) fn said(text: impl Display) {
+    result(plain(&text));
+}
+
+/// Writes something worth knowing that is not the result. What a scorer says may be part of it, with the same care.
 pub(crate) fn note(text: impl Display) {
-    let plain: String = text.to_string().chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
-    let _ = writeln!(std::io::stderr(), "{plain}");
+    let _ = writeln!(std::io::stderr(), "{}", plain(&text));
+}
+
+fn plain(text: &impl Display) -> String {
+    text.to_string().chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }
 
 /// Writes why something failed.
 pub(crate) fn error(text: impl Display) {
     note(format_args!("error: {text}"));
+}
+
+/// Writes a table, with its columns one below the other.
+pub(crate) fn table<const COLUMNS: usize>(head: [&str; COLUMNS], rows: &[[String; COLUMNS]]) {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([head[column].len()]).max().unwrap_or_default()
+    };
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    let line = |cells: [&str; COLUMNS]| {
+        let padded: Vec<_> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        said(padded.join("  ").trim_end());
+    };
+    line(head);
+    for row in rows {
+        line(std::array::from_fn(|column| &*row[column]));
+    }
 }
 
 /// Shows on a terminal how far a deployment has got; nothing elsewhere.
@@ -40,6 +64,11 @@ impl Progress {
         }
         bar.enable_steady_tick(TICK);
         Self { bar }
+    }
+
+    /// Says something.
+    pub(crate) fn say(&self, text: impl Display) {
+        self.bar.set_message(text.to_string());
     }
 
     /// Says what is being done now.

@@ -35,6 +35,11 @@ impl Failure {
         Self { code: 3, message: message.to_string() }
     }
 
+    /// The command ended in a way that has an exit code of its own.
+    pub(crate) fn with_code(code: u8, message: impl Display) -> Self {
+        Self { code, message: message.to_string() }
+    }
+
     /// Tells the user, and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         console::error(&self.message);

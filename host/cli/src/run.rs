@@ -4,20 +4,17 @@ use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::HeaderValue;
 use scorebox_sandbox::{
     Deployment, Fault, InputMode, Outcome, Piece, Request, Response, Run, Sandbox, SandboxConfig, Streamed,
 };
-use scorebox_server::input;
+use scorebox_server::{input, probe};
 
 use crate::args::RunArgs;
 use crate::console::{Progress, StderrLog};
 use crate::failure::Failure;
 use crate::scorer::{self, Places, Scorer};
-use crate::serve;
-
-/// Id of the only request.
-const REQUEST_ID: &str = "00000000-0000-0000-0000-000000000000";
+use crate::second_wall;
 
 /// Scores one request.
 pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
@@ -26,7 +23,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     let scorer = Scorer::Path(args.scorer.clone());
     let places = Places { scorer: &scorer, model_dir: args.model_dir.as_deref(), app_root: None, source_dir: None };
     let bundle = scorer::read(&places, &args.python, Vec::new(), limits.memory).map_err(Failure::failed)?;
-    let sandbox = Sandbox::new(&SandboxConfig::default(), serve::cache(&args.cache)).map_err(Failure::failed)?;
+    let config = SandboxConfig::default();
+    let files = [Some(&args.scorer), args.model_dir.as_ref()].into_iter().flatten();
+    let (cache, sealer) = second_wall::sealer(&config, &args.seal, &args.python, &args.cache, files)?;
+    let sandbox = Sandbox::with_sealer(&config, cache, sealer).map_err(Failure::failed)?;
     let progress = Progress::new();
     let module = sandbox
         .seal("run", "1", &bundle, &limits, Arc::new(StderrLog), &|stage| progress.stage(stage))
@@ -75,24 +75,12 @@ fn read_data(args: &RunArgs) -> Result<Vec<u8>, Failure> {
 fn request(args: &RunArgs, data: Vec<u8>, mode: InputMode) -> Result<Request, Failure> {
     let content_type = HeaderValue::from_str(&args.content_type)
         .map_err(|_| Failure::failed(format!("{:?} is no content type", args.content_type)))?;
-    let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]);
     let mode = match mode {
         InputMode::Plain => input::InputMode::Plain,
         InputMode::Json => input::InputMode::Json,
         InputMode::Raw => input::InputMode::Raw,
     };
-    let body = input::prepare(mode, &Method::POST, &headers, None, data).map_err(Failure::failed)?;
-    Ok(Request {
-        id: REQUEST_ID.to_owned(),
-        client_request_id: None,
-        method: "POST".to_owned(),
-        scheme: "http".to_owned(),
-        path: "/score".to_owned(),
-        query: None,
-        headers: vec![("content-type".to_owned(), args.content_type.clone().into_bytes())],
-        client_address: "127.0.0.1".to_owned(),
-        body,
-    })
+    probe::request(mode, &content_type, data).map_err(Failure::failed)
 }
 
 /// Waits for the whole of a body that is sent while it is made.

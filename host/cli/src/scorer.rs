@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use scorebox_control::ReadBundle;
 use scorebox_sandbox::{Bundle, Code, MODEL_DIR, MODULE_FILE, Runtime};
 use scorebox_server::swagger::SwaggerVersion;
 
 use crate::args::PythonArgs;
-use crate::python::{self, ARCHIVE_EXTENSION, App, Carried, GUEST_APP, check_requirements, parse_carried};
+use crate::python::{self, ARCHIVE_EXTENSION, App, Archived, Carried, GUEST_APP, check_requirements, parse_carried};
 
 /// The script of an app when nobody says.
 const SCRIPT: &str = "score.py";
@@ -76,8 +80,7 @@ pub(crate) fn read(
                 folder.display()
             ));
         }
-        let app = App::read_archive(scorer, limit).map_err(|error| error.to_string())?;
-        app_bundle(app, environment, &find_runtime(python.python_runtime.as_deref())?)?
+        read_archive(scorer, environment, || open_runtime(&find_runtime(python.python_runtime.as_deref())?), limit)?
     } else if scorer.is_dir() && script.is_file() && !scorer.join(MODULE_FILE).exists() {
         let own_model_dir = Some(scorer.join(MODEL_DIR)).filter(|folder| folder.is_dir());
         let places = Places {
@@ -92,23 +95,100 @@ pub(crate) fn read(
     Ok(finish(bundle, python))
 }
 
+/// Reads an archive.
+fn read_archive(
+    path: &Path,
+    environment: Vec<(String, String)>,
+    runtime: impl FnOnce() -> Result<Runtime, String>,
+    limit: u64,
+) -> Result<Bundle, String> {
+    match Archived::read(path, limit).map_err(|error| error.to_string())? {
+        Archived::App(app) => Ok(app_bundle(app, environment, runtime()?)),
+        Archived::Component { component, files } => {
+            Ok(Bundle { code: Code::Component(component), environment, files, model_dir: None })
+        }
+    }
+}
+
+/// Bundles that were uploaded: archives and components. Which one it is is in its first bytes.
+#[derive(Debug)]
+pub(crate) struct Uploaded {
+    /// The folder of the Python runtime, if the user names one.
+    python_runtime: Option<PathBuf>,
+    /// The runtime that was used last: to read all of it for each of its deployments takes longer than to load one.
+    opened: Mutex<Option<Runtime>>,
+}
+
+impl Uploaded {
+    /// Such with the Python runtime in this folder, if the user names one.
+    pub(crate) fn new(python_runtime: Option<PathBuf>) -> Self {
+        Self { python_runtime, opened: Mutex::default() }
+    }
+
+    fn runtime(&self) -> Result<Runtime, String> {
+        let folder = find_runtime(self.python_runtime.as_deref())?;
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = opened.as_ref().filter(|runtime| runtime.folder() == folder && runtime.is_unchanged()) {
+            return Ok(runtime.clone());
+        }
+        let runtime = open_runtime(&folder)?;
+        *opened = Some(runtime.clone());
+        Ok(runtime)
+    }
+}
+
+impl ReadBundle for Uploaded {
+    fn read(
+        &self,
+        path: &Path,
+        environment: &BTreeMap<String, String>,
+        limit: u64,
+    ) -> Result<(Bundle, BTreeMap<String, Bytes>), String> {
+        const MAGIC: usize = 4;
+        let mut magic = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(MAGIC as u64).read_to_end(&mut magic))
+            .map_err(|error| format!("cannot read the bundle {}: {error}", path.display()))?;
+        let environment: Vec<_> = environment.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let mut bundle = match &*magic {
+            b"\0asm" => Bundle { environment, ..Bundle::read(path, None, limit).map_err(|error| error.to_string())? },
+            b"PK\x03\x04" => read_archive(path, environment, || self.runtime(), limit)?,
+            _ => {
+                return Err(
+                    "the bundle is neither a component nor an archive; upload a component of the world `scorer`, or \
+                            what `scorebox build` or `scorebox deploy` makes"
+                        .to_owned(),
+                );
+            }
+        };
+        sort_environment(&mut bundle);
+        let documents =
+            swagger_names().filter_map(|name| Some((name.to_owned(), file_of_app(&bundle, name)?))).collect();
+        Ok((bundle, documents))
+    }
+}
+
 /// Adds the environment variables that the user gives.
 fn finish(mut bundle: Bundle, python: &PythonArgs) -> Bundle {
     let passed = python.pass_env.iter().filter_map(|name| Some((name.clone(), env::var(name).ok()?)));
     bundle.environment.extend(passed);
     bundle.environment.extend(python.env.iter().map(|Variable { name, value }| (name.clone(), value.clone())));
-    // The last of a name counts.
+    sort_environment(&mut bundle);
+    bundle
+}
+
+/// Puts the variables in order. The last of a name counts.
+fn sort_environment(bundle: &mut Bundle) {
     bundle.environment.reverse();
     bundle.environment.sort_by(|a, b| a.0.cmp(&b.0));
     bundle.environment.dedup_by(|a, b| a.0 == b.0);
-    bundle
 }
 
 /// An environment variable on the command line: `NAME=VALUE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Variable {
-    name: String,
-    value: String,
+    pub(crate) name: String,
+    pub(crate) value: String,
 }
 
 impl std::str::FromStr for Variable {
@@ -164,7 +244,7 @@ fn read_app(
     for warning in check_requirements(folder, &carried(&runtime)?).map_err(|error| error.to_string())? {
         tracing::warn!("{warning}");
     }
-    app_bundle(app, environment, &runtime)
+    Ok(app_bundle(app, environment, open_runtime(&runtime)?))
 }
 
 /// What the contract's log says about a script that is not there.
@@ -202,27 +282,38 @@ pub(crate) fn swagger_files(places: &Places<'_>, bundle: &Bundle) -> BTreeMap<St
     if places.app_root.is_some_and(|folder| !folder.exists()) {
         return BTreeMap::new();
     }
-    let names = SwaggerVersion::ALL.into_iter().flat_map(SwaggerVersion::user_files).copied();
     let component_folder = match places.scorer {
         Scorer::Path(path) if path.is_dir() => Some(&**path),
         Scorer::Path(path) => path.parent(),
         Scorer::Main => None,
     };
     let find = |name: &str| match &bundle.code {
-        Code::Runtime(_) => {
-            let path = format!("app/{name}");
-            bundle.files.iter().find(|file| file.path == path).map(|file| Bytes::from(file.contents.clone()))
-        }
+        Code::Runtime(_) => file_of_app(bundle, name),
         Code::Component(_) => {
             let folder = places.app_root.or(component_folder)?;
             std::fs::read(folder.join(name)).ok().map(Bytes::from)
         }
     };
-    names.filter_map(|name| Some((name.to_owned(), find(name)?))).collect()
+    swagger_names().filter_map(|name| Some((name.to_owned(), find(name)?))).collect()
 }
 
-fn app_bundle(app: App, mut environment: Vec<(String, String)>, runtime: &Path) -> Result<Bundle, String> {
-    let code = Code::Runtime(Runtime::open(runtime).map_err(|error| error.to_string())?);
+/// What the user's own OpenAPI documents are called.
+fn swagger_names() -> impl Iterator<Item = &'static str> {
+    SwaggerVersion::ALL.into_iter().flat_map(SwaggerVersion::user_files).copied()
+}
+
+/// A file of the app folder that is in a bundle.
+fn file_of_app(bundle: &Bundle, name: &str) -> Option<Bytes> {
+    let file = bundle.files.iter().find(|file| file.path.strip_prefix("app/") == Some(name))?;
+    Some(Bytes::from(file.contents.clone()))
+}
+
+fn open_runtime(folder: &Path) -> Result<Runtime, String> {
+    Runtime::open(folder).map_err(|error| error.to_string())
+}
+
+fn app_bundle(app: App, mut environment: Vec<(String, String)>, runtime: Runtime) -> Bundle {
+    let code = Code::Runtime(runtime);
     let mut set = |name: &str, value: String| environment.push((name.to_owned(), value));
     set("AML_APP_ROOT", GUEST_APP.to_owned());
     if let Some(script) = app.entry_script {
@@ -234,7 +325,7 @@ fn app_bundle(app: App, mut environment: Vec<(String, String)>, runtime: &Path) 
     if let Some(folder) = app.model_dir {
         set("AZUREML_MODEL_DIR", folder);
     }
-    Ok(Bundle { code, environment, files: app.files, model_dir: None })
+    Bundle { code, environment, files: app.files, model_dir: None }
 }
 
 /// The packages that the runtime carries.

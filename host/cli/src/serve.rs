@@ -1,26 +1,28 @@
 //! `scorebox serve`: check everything, deploy, listen, serve, drain.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use etcetera::BaseStrategy as _;
-use scorebox_sandbox::{Cache, Sandbox};
+use scorebox_sandbox::Sandbox;
 use scorebox_server::connection::{self, Drained};
-use scorebox_server::{App, DEFAULT_ENDPOINT, Endpoint, Plan, logging};
-use scorebox_telemetry::Telemetry;
+use scorebox_server::tls::Tls;
+use scorebox_server::{App, DEFAULT, Deployed, Plan, logging};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::level_filters::LevelFilter;
 
-use crate::args::{CacheArgs, PythonArgs, ServeArgs};
+use crate::args::{PythonArgs, ServeArgs};
 use crate::config::{Config, Environment};
 use crate::console::Progress;
 use crate::failure::Failure;
-use crate::scorer::{self, Places};
+use crate::renewal::Renewals;
+use crate::scorer::{self, Places, Scorer};
+use crate::second_wall;
 use crate::settings::{self, Checked};
 use crate::telemetry;
+use crate::tenants::{self, Tenants};
 use crate::workers::Workers;
 
 /// How long what waits is tried to be sent at the end.
@@ -28,6 +30,7 @@ const TELEMETRY_TIMEOUT: Duration = scorebox_telemetry::DEFAULT_SHUTDOWN;
 
 /// Serves until it is told to end.
 pub(crate) fn serve(args: &ServeArgs) -> Result<(), Failure> {
+    second_wall::refuse_root(args)?;
     let config = Config::load(&settings::command_line(args), &Environment::of_process());
     let logging_config = settings::logging_config(&config)?;
     let (path, logging_config) = logging_config.unzip();
@@ -37,7 +40,12 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<(), Failure> {
         (Some(_), None) => LevelFilter::DEBUG,
         _ => settings::log_level(args, &config),
     };
+    let admin = tenants::admin(args)?;
+    let parking = tenants::parking(args);
+    // Before there is a second thread, since each gives up its rights for itself and those that it starts.
+    let prepared = second_wall::prepare(args, &config)?;
     let _log = logging::init(args.log_format, level, logging_config).map_err(Failure::start)?;
+    prepared.log();
     if let Some(path) = path {
         tracing::info!(target: "azmlinfsrv", "Loaded logging config from {}", path.display());
     }
@@ -51,41 +59,36 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<(), Failure> {
         Failure::start(error)
     })?;
     let workers = Workers::read(&config)?;
-    let checked = settings::check(args, &config, scorer, &workers)?;
+    let mut checked = settings::check(args, &config, scorer, &workers)?;
+    checked.settings.parking = parking;
     settings::log_settings(&config, checked.settings.cors.as_ref(), &workers);
+    let mut renewals = Renewals::default();
+    let (tls, admin_tls) = (args.tls.scoring(&mut renewals)?, args.tls.admin(&mut renewals)?);
+    checked.settings.tokens = args.tokens.tokens(&mut renewals)?;
+    let secured = Secured { tls, admin_tls, renewals };
     let telemetry = telemetry::start(args, &config)?;
     settings::log_model_directory(&config, &telemetry);
 
-    let cache = cache(&args.cache);
+    let (cache, sealer) = prepared.set_up(&checked.sandbox, args)?;
+    let sandbox = Sandbox::with_sealer(&checked.sandbox, cache, sealer).map_err(Failure::start)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("http")
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("cannot start the server's threads: {error}")))?;
-    let result = runtime.block_on(deploy_and_serve(checked, args.python.clone(), cache, telemetry.clone()));
+    let app = App::new(Arc::new(sandbox), checked.settings.clone(), telemetry.clone());
+    let tenants = tenants::open(args, admin, &app, &checked.plan.limits)?;
+    let deployer = Deployer {
+        checked,
+        python: args.python.clone(),
+        app: Arc::clone(&app),
+        reloading: tokio::sync::Mutex::default(),
+    };
+    let result = runtime.block_on(deploy_and_serve(Arc::new(deployer), tenants, &secured));
     telemetry.shutdown(TELEMETRY_TIMEOUT);
     // A deployment that was given up may still be compiling.
     runtime.shutdown_background();
     result
-}
-
-/// Opens the cache. Without it the server works as well, and starts slower.
-pub(crate) fn cache(args: &CacheArgs) -> Option<Cache> {
-    if args.no_cache {
-        return None;
-    }
-    let folder = args.cache_dir.clone().or_else(|| user_cache_folder().map(|folder| folder.join("scorebox")));
-    let Some(folder) = folder else {
-        tracing::warn!("there is no folder for the cache: give one with --cache-dir; every start compiles the scorer");
-        return None;
-    };
-    match Cache::open(folder, args.cache_size.as_u64()) {
-        Ok(cache) => Some(cache),
-        Err(error) => {
-            tracing::warn!("going on without the cache: {error}");
-            None
-        }
-    }
 }
 
 /// The signals that change the number of gunicorn's workers, in the numbers of Linux.
@@ -105,7 +108,7 @@ struct Signals {
 enum Asked {
     /// To end. The signal's name.
     End(&'static str),
-    /// To read the scorer again.
+    /// To read the scorer again, and certificates and keys.
     Reload,
 }
 
@@ -143,59 +146,55 @@ impl Signals {
     }
 }
 
-/// Deploys, then serves, until a signal comes.
-async fn deploy_and_serve(
-    checked: Checked,
-    python: PythonArgs,
-    cache: Option<Cache>,
-    telemetry: Telemetry,
-) -> Result<(), Failure> {
-    let mut signals = Signals::new()?;
-    let sandbox = Arc::new(Sandbox::new(&checked.sandbox, cache).map_err(Failure::start)?);
-    let deployer = Arc::new(Deployer {
-        checked,
-        python,
-        sandbox: Arc::clone(&sandbox),
-        telemetry: telemetry.clone(),
-        reloading: tokio::sync::Mutex::default(),
-    });
-    let endpoint = tokio::select! {
-        endpoint = deployer.deploy() => endpoint?,
-        signal = signals.end() => {
-            tracing::info!("{signal} before the scorer was deployed");
-            return Ok(());
-        }
-    };
-    let app = App::new(sandbox, deployer.checked.settings.clone(), telemetry);
-    app.endpoints().put(DEFAULT_ENDPOINT, endpoint);
-    listen_and_serve(&app, &deployer, &mut signals).await
+/// What the server shows its clients, and what is read again besides the scorer.
+struct Secured {
+    tls: Option<Arc<Tls>>,
+    admin_tls: Option<Arc<Tls>>,
+    renewals: Renewals,
 }
 
-/// Where the user's programs keep what they can make again: `$XDG_CACHE_HOME`, else `~/.cache`.
-pub(crate) fn user_cache_folder() -> Option<PathBuf> {
-    Some(etcetera::choose_base_strategy().ok()?.cache_dir())
+/// Deploys, then serves, until a signal comes.
+async fn deploy_and_serve(deployer: Arc<Deployer>, tenants: Option<Tenants>, secured: &Secured) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    let ready = async {
+        if let Some(scorer) = &deployer.checked.scorer {
+            let single = deployer.deploy(scorer.clone()).await?;
+            deployer.app.put_single(single);
+        }
+        match &tenants {
+            Some(tenants) => tenants.start().await,
+            None => Ok(()),
+        }
+    };
+    tokio::select! {
+        ready = ready => ready?,
+        signal = signals.end() => {
+            tracing::info!("{signal} before everything was deployed");
+            return Ok(());
+        }
+    }
+    listen_and_serve(&deployer, tenants.as_ref(), secured, &mut signals).await
 }
 
 /// Deploys what is to be served, as often as it is asked to.
 struct Deployer {
     checked: Checked,
     python: PythonArgs,
-    sandbox: Arc<Sandbox>,
-    telemetry: Telemetry,
+    app: Arc<App>,
     /// Held while the scorer is read again: what was asked for last is what is served in the end.
     reloading: tokio::sync::Mutex<()>,
 }
 
 impl Deployer {
     /// Reads, checks and seals the scorer, on a thread of its own.
-    async fn deploy(self: &Arc<Self>) -> Result<Endpoint, Failure> {
+    async fn deploy(self: &Arc<Self>, scorer: Scorer) -> Result<Deployed, Failure> {
         let this = Arc::clone(self);
-        let deployed = tokio::task::spawn_blocking(move || this.deploy_blocking()).await;
+        let deployed = tokio::task::spawn_blocking(move || this.deploy_blocking(&scorer)).await;
         deployed.map_err(|error| Failure::failed(format!("the deployment broke off: {error}")))?
     }
 
-    fn deploy_blocking(&self) -> Result<Endpoint, Failure> {
-        let Checked { scorer, plan, settings, .. } = &self.checked;
+    fn deploy_blocking(&self, scorer: &Scorer) -> Result<Deployed, Failure> {
+        let plan = &self.checked.plan;
         let start = Instant::now();
         let places = Places {
             scorer,
@@ -205,13 +204,15 @@ impl Deployer {
         };
         let environment = self.checked.environment.clone();
         let bundle = scorer::read(&places, &self.python, environment, plan.limits.memory).map_err(Failure::start)?;
-        let plan = Plan { swagger_files: scorer::swagger_files(&places, &bundle), ..plan.clone() };
+        let journal = self.app.journal(DEFAULT, DEFAULT, DEFAULT);
+        let plan = Plan { swagger_files: scorer::swagger_files(&places, &bundle), journal, ..plan.clone() };
         let progress = Progress::new();
-        let endpoint =
-            Endpoint::deploy(&self.sandbox, settings, &self.telemetry, &bundle, plan, &|stage| progress.stage(stage))
-                .map_err(|error| Failure::start(format!("{scorer} cannot be served: {error}")))?;
+        let deployed = self
+            .app
+            .deploy(&bundle, plan, "", &|stage| progress.stage(stage))
+            .map_err(|error| Failure::start(format!("{scorer} cannot be served: {error}")))?;
         drop(progress);
-        let deployment = endpoint.deployment();
+        let deployment = deployed.deployment();
         tracing::info!(
             "{scorer} is deployed as {} version {}, {} in {:.0} ms; instances start with {} bytes of memory",
             deployment.name,
@@ -220,39 +221,66 @@ impl Deployer {
             start.elapsed().as_secs_f64() * 1e3,
             deployment.module.snapshot_bytes
         );
-        Ok(endpoint)
+        Ok(deployed)
     }
 
     /// Deploys again, while what has been deployed goes on serving: for good, if this fails.
-    async fn reload(self: Arc<Self>, app: Arc<App>) {
+    async fn reload(self: Arc<Self>) {
+        let Some(scorer) = self.checked.scorer.clone() else { return };
         let _one_at_a_time = self.reloading.lock().await;
         tracing::info!("SIGHUP: the scorer is read again");
-        match self.deploy().await {
-            Ok(endpoint) => drop(app.endpoints().put(DEFAULT_ENDPOINT, endpoint)),
+        match self.deploy(scorer).await {
+            Ok(deployed) => drop(self.app.put_single(deployed)),
             Err(failure) => tracing::error!("what is deployed goes on serving: {failure}"),
         }
     }
 }
 
-async fn listen_and_serve(app: &Arc<App>, deployer: &Arc<Deployer>, signals: &mut Signals) -> Result<(), Failure> {
+/// Binds an address. `option` is what another one is chosen with.
+async fn bind(address: SocketAddr, option: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::failed(format!(
+            "cannot listen on {address}: {error}; is another server running? choose another {option}"
+        ))
+    })
+}
+
+/// How a listener is spoken with.
+fn scheme(tls: Option<&Arc<Tls>>) -> &'static str {
+    if tls.is_some() { "https" } else { "http" }
+}
+
+async fn listen_and_serve(
+    deployer: &Arc<Deployer>,
+    tenants: Option<&Tenants>,
+    Secured { tls, admin_tls, renewals }: &Secured,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
     let Checked { addresses, connections, settings, .. } = &deployer.checked;
+    let app = &deployer.app;
     let (stop, stopped) = watch::channel(false);
     let mut serving = Vec::new();
     for address in addresses {
-        let listener = TcpListener::bind(address).await.map_err(|error| {
-            Failure::failed(format!(
-                "cannot listen on {address}: {error}; is another server running? choose another --port"
-            ))
-        })?;
-        tracing::info!("listening on http://{address}");
-        serving.push(tokio::spawn(connection::serve(listener, app.router(), *connections, stopped.clone())));
+        let listener = bind(*address, "--port").await?;
+        tracing::info!("listening on {}://{address}", scheme(tls.as_ref()));
+        let serve = connection::serve(listener, tls.clone(), app.router(), *connections, stopped.clone());
+        serving.push(tokio::spawn(serve));
+    }
+    if let Some((address, router)) = tenants.and_then(Tenants::admin) {
+        let listener = bind(address, "--admin").await?;
+        tracing::info!("tenants are managed on {}://{address}/admin/v1", scheme(admin_tls.as_ref()));
+        let serve = connection::serve(listener, admin_tls.clone(), router, *connections, stopped.clone());
+        serving.push(tokio::spawn(serve));
     }
     tracing::info!(target: "azmlinfsrv", "Scoring timeout is set to {}", settings.scoring_timeout.as_millis());
     tracing::info!(target: "azmlinfsrv", "Worker with pid {} ready for serving traffic", std::process::id());
     let signal = loop {
         match signals.next().await {
             Asked::End(signal) => break signal,
-            Asked::Reload => drop(tokio::spawn(Arc::clone(deployer).reload(Arc::clone(app)))),
+            Asked::Reload => {
+                renewals.now();
+                drop(tokio::spawn(Arc::clone(deployer).reload()));
+            }
         }
     };
     tracing::info!("{signal}: no more connections are taken, requests are finished");

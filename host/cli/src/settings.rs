@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -11,7 +12,7 @@ use scorebox_sandbox::SandboxConfig;
 use scorebox_server::connection::ConnectionLimits;
 use scorebox_server::cors::Cors;
 use scorebox_server::logging_config::LoggingConfig;
-use scorebox_server::{BodyLimits, CONTRACT_VERSION, LogSettings, Plan, Settings};
+use scorebox_server::{BodyLimits, CONTRACT_VERSION, LogSettings, ParkingSettings, Plan, Settings};
 use scorebox_telemetry::{Level, Telemetry};
 use tracing::level_filters::LevelFilter;
 
@@ -37,7 +38,8 @@ const NO_LIMIT: Duration = Duration::from_hours(365 * 24);
 
 /// Everything that `serve` needs to know, checked.
 pub(crate) struct Checked {
-    pub(crate) scorer: Scorer,
+    /// None where only endpoints of tenants are served.
+    pub(crate) scorer: Option<Scorer>,
     pub(crate) model_dir: Option<PathBuf>,
     pub(crate) app_root: Option<PathBuf>,
     pub(crate) source_dir: Option<String>,
@@ -108,14 +110,17 @@ pub(crate) fn logging_config(config: &Config) -> Result<Option<(PathBuf, Logging
     Ok(Some((path, parsed)))
 }
 
-/// What is to be served.
-pub(crate) fn scorer(args: &ServeArgs, config: &Config) -> Result<Scorer, Failure> {
+/// What is to be served at the root; none where there are endpoints of tenants, and nothing else.
+pub(crate) fn scorer(args: &ServeArgs, config: &Config) -> Result<Option<Scorer>, Failure> {
     if let Some(path) = config.text("AZUREML_ENTRY_SCRIPT") {
-        return Ok(Scorer::Path(PathBuf::from(path)));
+        return Ok(Some(Scorer::Path(PathBuf::from(path))));
     }
     if args.config_file.is_some() {
         // A configuration that names no script: the contract takes the module `main` of the app folder.
-        return Ok(Scorer::Main);
+        return Ok(Some(Scorer::Main));
+    }
+    if args.manage.state_dir.is_some() {
+        return Ok(None);
     }
     tracing::error!(target: "azmlinfsrv", "Error!");
     tracing::error!(
@@ -131,6 +136,15 @@ fn has_separate_health_endpoint(config: &Config) -> bool {
 
 fn health_port(args: &ServeArgs, config: &Config) -> u16 {
     if has_separate_health_endpoint(config) { args.health_port } else { args.port }
+}
+
+/// Where the server listens.
+pub(crate) fn addresses(args: &ServeArgs, config: &Config) -> Vec<SocketAddr> {
+    let mut addresses = vec![SocketAddr::new(args.address, args.port)];
+    if health_port(args, config) != args.port {
+        addresses.push(SocketAddr::new(args.address, args.health_port));
+    }
+    addresses
 }
 
 pub(crate) fn app_insights(config: &Config) -> AppInsightsState {
@@ -157,7 +171,12 @@ pub(crate) fn banner(args: &ServeArgs, config: &Config) -> Result<Banner, Failur
 }
 
 /// Puts the command line, the environment and the configuration file together.
-pub(crate) fn check(args: &ServeArgs, config: &Config, scorer: Scorer, workers: &Workers) -> Result<Checked, Failure> {
+pub(crate) fn check(
+    args: &ServeArgs,
+    config: &Config,
+    scorer: Option<Scorer>,
+    workers: &Workers,
+) -> Result<Checked, Failure> {
     let defaults = Settings::default();
     // Zero is no limit.
     let scoring_timeout = match config.integer("SCORING_TIMEOUT_MS") {
@@ -187,16 +206,16 @@ pub(crate) fn check(args: &ServeArgs, config: &Config, scorer: Scorer, workers: 
         body: BodyLimits { max: args.max_body.as_u64(), total: args.max_bodies.as_u64(), timeout: args.body_timeout },
         scoring_timeout: args.timeout.unwrap_or(scoring_timeout),
         log: LogSettings { requests: !args.no_request_log, print_request_id: args.print_request_id },
+        tenants: args.manage.state_dir.is_some(),
+        tokens: None,
+        // Said by the memory that there is, which is found out apart.
+        parking: ParkingSettings::default(),
         managed: args.managed,
         record_responses: config.flag("APP_INSIGHTS_LOG_RESPONSE_ENABLED"),
         model_data: config
             .flag("AML_MDC_STORAGE_ENABLED")
             .then(|| telemetry::models(Path::new(config.text_or_default("AZUREML_MODEL_DIR")))),
     };
-    let mut addresses = vec![SocketAddr::new(args.address, args.port)];
-    if health_port(args, config) != args.port {
-        addresses.push(SocketAddr::new(args.address, args.health_port));
-    }
     let threads = args.threads.or(workers.concurrency).unwrap_or(SandboxConfig::default().threads);
     // A managed endpoint takes twice as many requests as are scored at the same time.
     let (max_running, max_waiting) = if args.managed { (threads, threads.get()) } else { (MAX_RUNNING, MAX_WAITING) };
@@ -211,24 +230,28 @@ pub(crate) fn check(args: &ServeArgs, config: &Config, scorer: Scorer, workers: 
             version: args.deployment_version.clone(),
             limits: args.limits.limits(timeout)?,
             swagger_files: BTreeMap::new(),
+            journal: Arc::default(),
         },
         connections: ConnectionLimits {
             max: args.max_connections.get(),
             head_timeout: args.head_timeout,
             idle_timeout: args.idle_timeout.or(workers.keep_alive).unwrap_or(connections.idle_timeout),
+            write_timeout: args.write_timeout,
             grace: args.grace.or(workers.grace).unwrap_or(connections.grace),
         },
         sandbox: SandboxConfig {
             threads,
             max_running: args.max_running.unwrap_or(max_running).get(),
             max_waiting: args.max_waiting.unwrap_or(max_waiting),
+            queue_timeout: args.queue_timeout,
             tick: args.tick,
             stack: usize::try_from(args.stack.as_u64()).unwrap_or(usize::MAX),
             keep_resident: usize::try_from(args.keep_resident.as_u64()).unwrap_or(usize::MAX),
+            ..SandboxConfig::default()
         },
         scorer,
         settings,
-        addresses,
+        addresses: addresses(args, config),
     })
 }
 

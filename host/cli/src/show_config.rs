@@ -39,6 +39,7 @@ pub(crate) fn show(args: &ConfigArgs, matches: &ArgMatches) -> Result<(), Failur
     config.check().map_err(Failure::start)?;
     // What would keep the server from starting is said here, too.
     settings::check(serve, &config, settings::scorer(serve, &config)?, &Workers::read(&config)?)?;
+    serve.tls.check()?;
     let mut rows: Vec<Row> = SETTINGS
         .iter()
         .map(|setting| match config.get(setting.name) {

@@ -9,7 +9,7 @@ use scorebox_telemetry::{AppInsights, Buffer, Config as TelemetryConfig, Otlp, S
 use crate::args::ServeArgs;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::serve;
+use crate::second_wall;
 use crate::settings;
 
 /// The folder in the user's cache folder in which telemetry waits for an endpoint that is away.
@@ -54,10 +54,10 @@ pub(crate) fn start(args: &ServeArgs, config: &Config) -> Result<Telemetry, Fail
 }
 
 /// The folder of each port is its own: one process at a time uses a folder.
-fn buffer(args: &ServeArgs) -> Option<Buffer> {
+pub(crate) fn buffer(args: &ServeArgs) -> Option<Buffer> {
     let folder = match &args.telemetry_buffer {
         Some(folder) => folder.clone(),
-        None => serve::user_cache_folder()?.join(BUFFER_FOLDER).join(args.port.to_string()),
+        None => second_wall::user_cache_folder()?.join(BUFFER_FOLDER).join(args.port.to_string()),
     };
     Some(Buffer { folder, bytes: args.telemetry_buffer_size.as_u64() })
 }

@@ -59,7 +59,7 @@ impl Workers {
             match &*name {
                 "--threads" => {
                     let threads = number("a number of threads")?;
-                    let all = self.concurrency.map_or(1, NonZeroUsize::get) * threads as usize;
+                    let all = self.concurrency.map_or(1, NonZeroUsize::get).saturating_mul(threads as usize);
                     self.concurrency = NonZeroUsize::new(all).or(self.concurrency);
                 }
                 "--graceful-timeout" => self.grace = Some(Duration::from_secs(number("seconds")?.into())),

@@ -11,6 +11,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -19,6 +20,8 @@ use std::time::{Duration, SystemTime};
 const FORMAT: &[u8; 8] = b"SCOREBX2";
 /// Bytes of a file that are left out where they are all zero.
 const BLOCK: usize = 64 * 1024;
+/// Bytes of a file that are read at once.
+const PIECE: usize = 4 << 20;
 /// File name of the key.
 const KEY_FILE: &str = "key";
 /// Marks a folder as a cache: <https://bford.info/cachedir>.
@@ -55,6 +58,15 @@ pub enum CacheError {
         /// What is wrong with it.
         why: &'static str,
     },
+}
+
+/// What a cache has on the disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CacheUsage {
+    /// Entries.
+    pub entries: u64,
+    /// Bytes that they take.
+    pub bytes: u64,
 }
 
 /// Names an entry: a digest of all that it was made from.
@@ -117,14 +129,20 @@ impl Cache {
         &self.folder
     }
 
+    pub(crate) fn usage(&self) -> CacheUsage {
+        let sizes = self.files().filter(|(path, _)| path.extension().is_some_and(|ending| ending == ENTRY));
+        sizes.fold(CacheUsage::default(), |usage, (_, data)| CacheUsage {
+            entries: usage.entries + 1,
+            bytes: usage.bytes + bytes_on_disk(&data),
+        })
+    }
+
     /// Finds an entry. `None` when there is none that can be trusted; those that cannot are removed.
     pub(crate) fn get(&self, name: EntryName) -> Option<Entry> {
         let prefix = format!("{}.", name.0.to_hex());
-        let named = |path: &Path| {
-            path.extension().is_some_and(|ending| ending == ENTRY)
-                && path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&prefix))
-        };
-        self.files().map(|(path, _)| path).filter(|path| named(path)).find_map(|path| self.open_entry(name, path))
+        let ending = format!(".{ENTRY}");
+        let named = |file: &[u8]| file.starts_with(prefix.as_bytes()) && file.ends_with(ending.as_bytes());
+        self.files_named(named).find_map(|(path, _)| self.open_entry(name, path))
     }
 
     fn open_entry(&self, name: EntryName, path: PathBuf) -> Option<Entry> {
@@ -146,8 +164,12 @@ impl Cache {
                     "the cache entry {} cannot be used: {error}; it is removed and built anew",
                     path.display()
                 );
-                if let Err(error) = fs::remove_file(&path) {
-                    tracing::warn!("cannot remove {}: {error}", path.display());
+                match fs::remove_file(&path) {
+                    // A process that may only read leaves that to the one that builds it anew.
+                    Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
+                        tracing::warn!("cannot remove {}: {error}", path.display());
+                    }
+                    _ => {}
                 }
                 None
             }
@@ -186,11 +208,23 @@ impl Cache {
         self.folder.join(format!("{}.{}.{ENTRY}", name.0.to_hex(), mac.to_hex()))
     }
 
-    /// The MAC of a file under a name. Large files are read by all cores.
+    /// The MAC of a file under a name. All cores compute that of a large one; a small one takes less than to wake them. The file is read, and not mapped: where the disk cannot read it
+    /// any more, that is an error and not the end of the process.
     fn mac(&self, name: EntryName, file: &Path) -> io::Result<blake3::Hash> {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(FORMAT).update(name.0.as_bytes());
-        hasher.update_mmap_rayon(file)?;
+        let mut file = File::open(file)?;
+        let size = file.metadata()?.len() as usize;
+        let mut piece = vec![0; PIECE.min(size + 1)];
+        loop {
+            match file.read(&mut piece) {
+                Ok(0) => break,
+                Ok(bytes) if size < PIECE => _ = hasher.update(&piece[..bytes]),
+                Ok(bytes) => _ = hasher.update_rayon(&piece[..bytes]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
         Ok(hasher.finalize())
     }
 
@@ -200,9 +234,11 @@ impl Cache {
             .files()
             .filter(|(path, _)| path.extension().is_some_and(|ending| ending == ENTRY))
             // Holes take no room.
-            .filter_map(|(path, data)| Some((data.modified().ok()?, data.len().min(data.blocks() * 512), path)))
+            .filter_map(|(path, data)| Some((data.modified().ok()?, bytes_on_disk(&data), path)))
             .collect();
-        entries.sort_unstable();
+        // The time of a use that is still to come was taken by a clock that was wrong: nobody knows how long ago it was.
+        let now = SystemTime::now();
+        entries.sort_unstable_by_key(|(used, _, _)| Some(*used).filter(|used| *used <= now));
         let mut total: u64 = entries.iter().map(|(_, size, _)| size).sum();
         for (_, size, path) in entries {
             if total <= self.limit {
@@ -219,7 +255,8 @@ impl Cache {
     fn remove_left_over(&self) {
         for (path, data) in self.files() {
             let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY));
-            let age = data.modified().ok().and_then(|time| time.elapsed().ok());
+            // By a clock that has been set back since then, it is younger than nothing.
+            let age = data.modified().ok().map(|time| time.elapsed().unwrap_or_else(|ahead| ahead.duration()));
             if ours && age.is_some_and(|age| age >= LEFT_OVER) {
                 let _ = fs::remove_file(path);
             }
@@ -227,11 +264,25 @@ impl Cache {
     }
 
     fn files(&self) -> impl Iterator<Item = (PathBuf, fs::Metadata)> {
+        self.files_named(|_| true)
+    }
+
+    /// Those with a name that is looked for. Of the others there may be thousands, and to ask about each takes its time.
+    fn files_named(&self, is_named: impl Fn(&[u8]) -> bool) -> impl Iterator<Item = (PathBuf, fs::Metadata)> {
         fs::read_dir(&self.folder)
             .into_iter()
             .flatten()
-            .filter_map(|entry| entry.ok().and_then(|entry| Some((entry.path(), entry.metadata().ok()?))))
+            .filter_map(Result::ok)
+            .filter(move |entry| is_named(entry.file_name().as_bytes()))
+            .filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
+            // The cache makes nothing but files. To read a pipe, or a link to a device, may take for ever.
+            .filter(|(_, data)| data.is_file())
     }
+}
+
+/// Bytes that a file takes, which has holes.
+fn bytes_on_disk(data: &fs::Metadata) -> u64 {
+    data.len().min(data.blocks() * 512)
 }
 
 /// Writes bytes to the beginning of a file, with holes where they are zero: much of an instance's memory is.
@@ -404,5 +455,23 @@ mod tests {
         assert!(cache.get(name("a")).is_none());
         assert!(cache.get(name("b")).is_some());
         assert!(cache.get(name("c")).is_some());
+    }
+
+    #[test]
+    fn what_was_used_by_a_clock_that_was_ahead_is_removed_first_and_what_was_left_over_too() {
+        let (_folder, cache) = cache(150);
+        let put = |text| cache.put(name(text), b"", &[1; 60]).unwrap().path;
+        let ahead = SystemTime::now() + Duration::from_hours(48);
+        let set_ahead = |path: &Path| File::options().write(true).open(path).unwrap().set_modified(ahead).unwrap();
+        set_ahead(&put("a"));
+        put("b");
+        put("c");
+        assert!(cache.get(name("a")).is_none());
+        assert!(cache.get(name("b")).is_some() && cache.get(name("c")).is_some());
+        let left = cache.folder().join(".writing-left");
+        fs::write(&left, "").unwrap();
+        set_ahead(&left);
+        Cache::open(cache.folder(), 150).unwrap();
+        assert!(!left.exists());
     }
 }

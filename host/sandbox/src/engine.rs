@@ -4,10 +4,12 @@ use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails,
 };
 
+use crate::inspect::Pool;
 use crate::limits::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 
 /// Bytes of a guest's native stack that are set aside for the host functions that it calls.
@@ -28,7 +30,7 @@ const MIN_INSTANCES: usize = 4;
 const SPARE_INSTANCES: usize = 4;
 
 /// How the sandbox is set up. One for the whole process.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SandboxConfig {
     /// Threads that run guests. Default: one per core that the process may use.
     pub threads: NonZeroUsize,
@@ -37,6 +39,8 @@ pub struct SandboxConfig {
     pub max_running: usize,
     /// Requests that wait to be run. One more is refused. Default 1,024.
     pub max_waiting: usize,
+    /// How long a request may wait, if not for twice as long as it may then run. What has waited longer is refused.
+    pub queue_timeout: Option<Duration>,
     /// How long a guest runs before it lets others run, and how far a deadline can be exceeded. Default 5 ms.
     pub tick: Duration,
     /// Bytes of stack that a guest may use. Default 8 MiB: Python recurses deeply, and what is not used takes no memory.
@@ -45,6 +49,8 @@ pub struct SandboxConfig {
     /// destroyed. It is fastest where it covers all memory that a guest has, and takes that much for each instance that
     /// has run at the same time. Default 2 MiB.
     pub keep_resident: usize,
+    /// Whether to take note of where instances are, for an auditor: see [`crate::Sandbox::pool`]. Default no.
+    pub note_pool: bool,
 }
 
 impl Default for SandboxConfig {
@@ -53,18 +59,26 @@ impl Default for SandboxConfig {
             threads: available_parallelism().unwrap_or(NonZeroUsize::MIN),
             max_running: 64,
             max_waiting: 1024,
+            queue_timeout: None,
             tick: Duration::from_millis(5),
             stack: 8 * 1024 * 1024,
             keep_resident: 2 * 1024 * 1024,
+            note_pool: false,
         }
     }
 }
 
-/// Makes the engine, and says how many requests it can run at the same time.
-pub(crate) fn build(config: &SandboxConfig) -> wasmtime::Result<(Engine, usize)> {
+/// Makes the engine, and says how many requests it can run at the same time, and where its pool is if that is to be noted.
+pub(crate) fn build(config: &SandboxConfig) -> wasmtime::Result<(Engine, usize, Option<Pool>)> {
     let mut running = config.max_running.max(1);
     loop {
-        match Engine::new(&engine_config(config, running)) {
+        let engine = || Engine::new(&engine_config(config, running));
+        let (engine, pool) = if config.note_pool {
+            Pool::note(pool_size(running).saturating_mul(MAX_MEMORIES), engine)
+        } else {
+            (engine(), None)
+        };
+        match engine {
             Ok(engine) => {
                 if running < config.max_running {
                     tracing::warn!(
@@ -73,7 +87,7 @@ pub(crate) fn build(config: &SandboxConfig) -> wasmtime::Result<(Engine, usize)>
                         "address space for fewer instances than asked for: at most {running} requests run at the same time"
                     );
                 }
-                return Ok((engine, running));
+                return Ok((engine, running, pool));
             }
             Err(error) if running <= MIN_INSTANCES => return Err(error),
             Err(error) => {
@@ -84,8 +98,13 @@ pub(crate) fn build(config: &SandboxConfig) -> wasmtime::Result<(Engine, usize)>
     }
 }
 
+/// Instances for which there is place.
+fn pool_size(running: usize) -> u32 {
+    u32::try_from(running + SPARE_INSTANCES).unwrap_or(u32::MAX)
+}
+
 fn engine_config(config: &SandboxConfig, running: usize) -> Config {
-    let instances = u32::try_from(running + SPARE_INSTANCES).unwrap_or(u32::MAX);
+    let instances = pool_size(running);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(MAX_CORE_INSTANCES))

@@ -13,6 +13,8 @@ use crate::bindings::exports::scorebox::scoring::scoring::Request;
 use crate::bindings::scorebox::scoring::log as wit;
 use crate::bindings::scorebox::scoring::stream::Error as StreamError;
 use crate::executor::{Control, Turn};
+use crate::inspect::{Counted, InstanceCounters};
+use crate::interface::Interface;
 use crate::limits::{Limits, MemoryBudget};
 use crate::log::{LogLevel, LogSink, LogStream, LogWriter};
 use crate::outcome::{self, Fault, GuestPanic, Outcome, Timing, Trap};
@@ -28,6 +30,8 @@ pub(crate) struct HostState {
     outlet: Outlet,
     /// There for a guest that imports WASI.
     wasi: Option<Wasi>,
+    /// There for the instance of a request.
+    counted: Option<Counted>,
 }
 
 impl HostState {
@@ -47,6 +51,14 @@ impl WasiView for HostState {
 pub(crate) struct WasiEnvironment {
     /// The folder that they can read, if there is one.
     pub(crate) model_dir: Option<Arc<Path>>,
+}
+
+impl WasiEnvironment {
+    /// What a scorer with this interface is given, if it asks for WASI at all.
+    pub(crate) fn of(interface: &Interface, model_dir: Option<&Arc<Path>>) -> Option<Self> {
+        let model_dir = model_dir.filter(|_| interface.imports_files()).cloned();
+        interface.imports_wasi().then_some(Self { model_dir })
+    }
 }
 
 /// What a guest's instances are given, one after the other.
@@ -72,7 +84,7 @@ impl Environment {
             None => None,
         };
         let memory = MemoryBudget::new(self.limits.memory);
-        let mut store = Store::new(engine, HostState { log, memory, control, outlet, wasi });
+        let mut store = Store::new(engine, HostState { log, memory, control, outlet, wasi, counted: None });
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(usize::try_from(self.limits.host_call).unwrap_or(usize::MAX));
         store.set_epoch_deadline(1);
@@ -102,6 +114,11 @@ pub(crate) fn memory_used(store: &Store<HostState>) -> u64 {
     store.data().memory.used()
 }
 
+/// Whether the system had no memory for an instance that may have more.
+pub(crate) fn lacked_memory(store: &Store<HostState>) -> bool {
+    store.data().memory.unavailable()
+}
+
 /// Runs one request in a new instance. Returns the instance with the outcome, for the caller to drop.
 pub(crate) async fn run(
     scorer: ScorerPre<HostState>,
@@ -110,6 +127,7 @@ pub(crate) async fn run(
     submitted: Instant,
     request: Request,
     outlet: Outlet,
+    counters: Arc<InstanceCounters>,
 ) -> ((Outcome, Timing), Option<Store<HostState>>) {
     let started = Instant::now();
     let mut timing = Timing { queued: started - submitted, ..Timing::default() };
@@ -121,6 +139,9 @@ pub(crate) async fn run(
         }
     };
     let instance = scorer.instantiate_async(&mut store).await;
+    if instance.is_ok() {
+        store.data_mut().counted = Some(counters.count());
+    }
     let ready = Instant::now();
     timing.instantiate = ready - started;
     let result = match instance {
@@ -142,6 +163,7 @@ pub(crate) async fn run(
         },
         Err(error) => environment.outcome(&store, &error),
     };
+    let outcome = outcome.with_exceptions_cut(environment.limits.log);
     ((outcome, timing), Some(store))
 }
 
@@ -182,7 +204,11 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     stream.func_wrap(
         "start",
         |mut store: StoreContextMut<'_, HostState>, (status, headers): (u16, Vec<(String, Vec<u8>)>)| {
-            Ok((store.data_mut().outlet.start(status, headers),))
+            Ok((match store.data_mut().outlet.start(status, headers) {
+                Ok(true) => Ok(()),
+                Ok(false) => return Err(StreamTooLong.into()),
+                Err(error) => Err(error),
+            },))
         },
     )?;
     stream.func_wrap_async("write", |mut store: StoreContextMut<'_, HostState>, (chunk,): (Vec<u8>,)| {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -16,7 +17,7 @@ const IMPORTS: [&str; 2] = ["scorebox:scoring/log", "scorebox:scoring/stream"];
 const VERSION: &str = "0.1.0";
 
 /// The names that a component imports and exports, with their versions, in the order in which they stand in it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interface {
     /// What it needs.
     pub imports: Vec<String>,
@@ -25,7 +26,7 @@ pub struct Interface {
 }
 
 /// Why a module is no scorer.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InterfaceError {
     /// The bytes are not WebAssembly, or are damaged.
     #[error("not a WebAssembly component: {0}")]
@@ -54,7 +55,7 @@ pub enum InterfaceError {
 }
 
 /// Names, for a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Names(pub Vec<String>);
 
 impl fmt::Display for Names {

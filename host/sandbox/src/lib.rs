@@ -4,34 +4,49 @@
 //! [`SealedModule`]. [`Sandbox::run`] starts every request from there in an instance of its own and destroys that when the
 //! request ends, however it ends: that is the [`Outcome`].
 //!
+//! Requests that belong together run in a [`Lane`]: they share limits, and lanes share the machine.
+//!
 //! This crate knows no HTTP, no clients and no tenants. What its scorers log goes to whatever [`LogSink`] it is given.
 
 mod bindings;
 mod bundle;
 mod cache;
+mod clocks;
 mod engine;
 mod executor;
+#[doc(hidden)]
+pub mod fuzz;
+mod inspect;
 mod instance;
 mod interface;
+mod lane;
 mod limits;
 mod log;
+mod native;
 mod outcome;
 mod registry;
 mod runtime;
 mod sandbox;
 mod seal;
+mod sealer;
+mod steps;
 mod stream;
 mod wasi;
 
 pub use bundle::{Bundle, BundleError, BundleFile, Code, MODEL_DIR, MODULE_FILE};
-pub use cache::{Cache, CacheError};
+pub use cache::{Cache, CacheError, CacheUsage};
 pub use engine::SandboxConfig;
+pub use inspect::{Instances, Pool};
 pub use interface::{Interface, InterfaceError, Names};
+pub use lane::{CpuQuota, Lane, LaneLimits, LaneUsage, Priority};
 pub use limits::Limits;
 pub use log::{LogLevel, LogSink, LogStream, NoLog};
-pub use outcome::{Exception, Fault, Outcome, Refused, Request, Response, Run, Timing, Trap};
+pub use outcome::{Exception, Fault, Outcome, Refused, Request, Response, Run, Scope, Timing, Trap};
 pub use registry::{Deployment, Registry};
 pub use runtime::Runtime;
 pub use sandbox::{Load, Phases, Sandbox, SandboxError};
 pub use seal::{InputMode, Schema, SealError, SealedModule, Stage, SwaggerVersion};
+pub use sealer::{
+    Launched, SEALER_ARGUMENT, SealLimits, Sealer, SealerConfig, WORKER_ARGUMENT, sealer_main, worker_main,
+};
 pub use stream::{Piece, Streamed};

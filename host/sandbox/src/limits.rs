@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use wasmtime::{ResourceLimiter, Result};
 
 /// One mebibyte in bytes.
 const MIB: u64 = 1024 * 1024;
+
+/// What the system says when there is no memory left.
+pub(crate) const NO_MEMORY: &str = "Cannot allocate memory";
 
 /// Bytes that one element of a WebAssembly table takes in the host.
 const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
@@ -13,7 +17,7 @@ const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
 /// What one instance of a scorer may use.
 ///
 /// All of them hold for one request; `init` and `schema` run under the same limits with a deadline of their own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Bytes of all linear memories and tables of an instance together. Default 1 GiB.
     pub memory: u64,
@@ -49,6 +53,8 @@ pub(crate) struct MemoryBudget {
     limit: u64,
     used: u64,
     refused: bool,
+    /// Whether the system had no memory for what the limit allows.
+    unavailable: bool,
 }
 
 /// Core instances that one component may consist of.
@@ -60,7 +66,7 @@ pub(crate) const MAX_TABLES: u32 = 4;
 
 impl MemoryBudget {
     pub(crate) fn new(limit: u64) -> Self {
-        Self { limit, used: 0, refused: false }
+        Self { limit, used: 0, refused: false, unavailable: false }
     }
 
     /// Bytes in use now. Memories never shrink, so this is the peak as well.
@@ -71,6 +77,11 @@ impl MemoryBudget {
     /// Whether the guest asked for more than the limit.
     pub(crate) fn refused(&self) -> bool {
         self.refused
+    }
+
+    /// Whether the guest asked for memory within the limit, and the system had none.
+    pub(crate) fn unavailable(&self) -> bool {
+        self.unavailable
     }
 
     fn grow(&mut self, current: usize, desired: usize) -> bool {
@@ -93,6 +104,12 @@ impl ResourceLimiter for MemoryBudget {
         Ok(self.grow(current, desired))
     }
 
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> Result<()> {
+        // A module's own maximum ends here as well.
+        self.unavailable |= format!("{error:#}").contains(NO_MEMORY);
+        Ok(())
+    }
+
     fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
         Ok(self.grow(current.saturating_mul(TABLE_ELEMENT_BYTES), desired.saturating_mul(TABLE_ELEMENT_BYTES)))
     }
@@ -112,6 +129,8 @@ impl ResourceLimiter for MemoryBudget {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -125,6 +144,47 @@ mod tests {
         assert!(!budget.table_growing(0, 1, None).unwrap());
         assert!(budget.refused());
         assert_eq!(budget.used(), 3 * 65536, "a refused growth is not counted");
+    }
+
+    /// A size in bytes or elements: small, about the limit, or beyond all bounds.
+    fn size() -> impl Strategy<Value = usize> {
+        prop_oneof![8 => 0..20_000_usize, 3 => 0..1_000_000_usize, 1 => usize::MAX - 8..=usize::MAX]
+    }
+
+    proptest! {
+        #[test]
+        fn no_sequence_of_growths_is_over_the_limit(
+            limit in prop_oneof![0..1_000_000_u64, 0..100_000_u64],
+            growths in prop::collection::vec((any::<bool>(), 0..4_usize, size()), 0..60),
+        ) {
+            let mut budget = MemoryBudget::new(limit);
+            let mut sizes = [[0_usize; 4]; 2];
+            let total = |sizes: &[[usize; 4]; 2]| {
+                let sum = |sizes: &[usize]| sizes.iter().map(|size| *size as u128).sum::<u128>();
+                sum(&sizes[0]) + sum(&sizes[1]) * TABLE_ELEMENT_BYTES as u128
+            };
+            let mut refused = false;
+            for (is_table, index, desired) in growths {
+                let current = sizes[usize::from(is_table)][index];
+                // Neither memories nor tables shrink.
+                let desired = desired.max(current);
+                let granted = if is_table {
+                    budget.table_growing(current, desired, None).unwrap()
+                } else {
+                    budget.memory_growing(current, desired, None).unwrap()
+                };
+                let mut grown = sizes;
+                grown[usize::from(is_table)][index] = desired;
+                prop_assert_eq!(granted, total(&grown) <= u128::from(limit));
+                if granted {
+                    sizes = grown;
+                }
+                refused |= !granted;
+                prop_assert_eq!(u128::from(budget.used()), total(&sizes));
+                prop_assert!(budget.used() <= limit);
+                prop_assert_eq!(budget.refused(), refused);
+            }
+        }
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// How important a text is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogLevel {
     /// For those who look for a defect.
     Debug,
@@ -18,7 +20,7 @@ pub enum LogLevel {
 }
 
 /// Where a guest wrote a text to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogStream {
     /// The scorer's logger.
     Logger,
@@ -97,6 +99,8 @@ impl Drop for LogWriter {
 mod tests {
     use std::sync::Mutex;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     #[derive(Default)]
@@ -105,6 +109,39 @@ mod tests {
     impl LogSink for Records {
         fn write(&self, _: LogStream, _: LogLevel, _: &str, text: &str) {
             self.0.lock().unwrap().push(text.to_owned());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_sequence_of_records_is_over_the_limit(
+            limit in 0..600_u64,
+            texts in prop::collection::vec("[a-zé😀\n]{0,60}", 0..30),
+        ) {
+            let records = Arc::new(Records::default());
+            let mut log = LogWriter::new(Arc::clone(&records) as Arc<dyn LogSink>, limit);
+            for text in &texts {
+                log.write(LogStream::Stdout, LogLevel::Info, "a logger", text);
+            }
+            drop(log);
+            let mut seen = records.0.lock().unwrap().clone();
+            let last = seen.pop_if(|last| last.starts_with("log limit reached: "));
+            let bytes: u64 = seen.iter().map(|text| text.len() as u64 + RECORD_COST).sum();
+            prop_assert!(bytes <= limit);
+            // What is there is what was written: whole records, then perhaps the beginnings of some.
+            let mut written = texts.iter();
+            for record in &seen {
+                prop_assert!(written.any(|text| text.starts_with(record.as_str())));
+            }
+            let all: usize = texts.iter().map(String::len).sum();
+            let left_out = all - seen.iter().map(String::len).sum::<usize>();
+            let empty = texts.iter().filter(|text| text.is_empty()).count();
+            let counted = last.as_deref().map_or(0, |last| {
+                let digits = last.strip_prefix("log limit reached: ").and_then(|rest| rest.split(' ').next());
+                digits.unwrap().parse::<usize>().unwrap()
+            });
+            // An empty record that is left out counts as a byte.
+            prop_assert!((left_out..=left_out + empty).contains(&counted), "{left_out} {counted}");
         }
     }
 

@@ -6,6 +6,7 @@
 //! and to write that as a new module of data. A deployment's instances are the shared code on its own state.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -53,6 +54,18 @@ pub struct Runtime {
     pub(crate) library: blake3::Hash,
     /// Of the module with the state that it begins with.
     pub(crate) state: blake3::Hash,
+    /// What the system said of the three files before they were read.
+    stamps: Box<[Option<Stamp>; 3]>,
+}
+
+/// Which file it is, how large, and when it was written, in seconds and nanoseconds.
+type Stamp = (u64, u64, i64, i64);
+
+fn stamps(folder: &Path) -> [Option<Stamp>; 3] {
+    [CODE_FILE, LIBRARY_FILE, STATE_FILE].map(|name| {
+        let data = folder.join(name).metadata().ok()?;
+        Some((data.ino(), data.len(), data.mtime(), data.mtime_nsec()))
+    })
 }
 
 impl Runtime {
@@ -66,12 +79,19 @@ impl Runtime {
                 Err(source) => Err(BundleError::Io { path, source }),
             }
         };
+        let stamps = Box::new(stamps(folder));
         Ok(Self {
             folder: folder.to_owned(),
+            stamps,
             code: digest(CODE_FILE)?,
             library: digest(LIBRARY_FILE)?,
             state: digest(STATE_FILE)?,
         })
+    }
+
+    /// Whether its files are still those that were opened, as far as the system says without reading them.
+    pub fn is_unchanged(&self) -> bool {
+        self.stamps.iter().all(Option::is_some) && *self.stamps == stamps(&self.folder)
     }
 
     /// The folder.

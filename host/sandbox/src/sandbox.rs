@@ -10,18 +10,25 @@ use wasmtime::Engine;
 use wasmtime::component::Linker;
 
 use crate::bundle::Bundle;
-use crate::cache::Cache;
+use crate::cache::{Cache, CacheUsage};
 use crate::engine::{self, SandboxConfig};
-use crate::executor::{Capacity, Control, End, Executor};
+use crate::executor::{Capacity, Control, End, Executor, Terms};
+use crate::inspect::{InstanceCounters, Instances, Pool};
 use crate::instance::{self, Environment, HostState};
+use crate::lane::{Lane, LaneLimits, Priority};
 use crate::limits::Limits;
 use crate::log::{LogSink, NoLog};
 use crate::outcome::{Outcome, Refused, Request, Run, Timing, Trap};
 use crate::registry::Deployment;
 use crate::runtime::{Compiled, Runtime};
-use crate::seal::{self, Candidate, SealError, SealedModule, Stage};
+use crate::seal::{self, Caching, SealError, SealedModule, Stage};
+use crate::sealer::Sealer;
+use crate::steps::{self, Candidate};
 use crate::stream::{Outlet, Start};
 use crate::wasi;
+
+/// How many times its deadline a request waits where nobody says: those before it may need as long, and then it may be its turn.
+const DEADLINES_TO_WAIT: u32 = 2;
 
 /// Why there is no sandbox.
 #[derive(Debug, thiserror::Error)]
@@ -70,10 +77,14 @@ pub struct Sandbox {
     executor: Executor,
     _ticker: Ticker,
     timers: Timers,
+    queue_timeout: Option<Duration>,
     engine: Engine,
     plain: Linker<HostState>,
     with_wasi: Linker<HostState>,
     cache: Option<Cache>,
+    sealer: Sealer,
+    instances: Arc<InstanceCounters>,
+    pool: Option<Pool>,
     /// Runtimes that have been compiled, or loaded, by the digests of their code and their library.
     runtimes: Mutex<HashMap<[blake3::Hash; 2], Compiled>>,
     /// Held while a deployment is sealed: the memory and the cores are needed for requests.
@@ -87,10 +98,16 @@ impl std::fmt::Debug for Sandbox {
 }
 
 impl Sandbox {
-    /// Sets up the engine and the threads. Without a cache every deployment is compiled.
+    /// Sets up the engine and the threads, and seals in this process: for scorers that are trusted. Without a cache every
+    /// deployment is compiled.
     pub fn new(config: &SandboxConfig, cache: Option<Cache>) -> Result<Self, SandboxError> {
+        Self::with_sealer(config, cache, Sealer::in_process())
+    }
+
+    /// The same with another to seal, who was started with the same settings and the same cache.
+    pub fn with_sealer(config: &SandboxConfig, cache: Option<Cache>, sealer: Sealer) -> Result<Self, SandboxError> {
         let engine_error = |error: wasmtime::Error| SandboxError::Engine(format!("{error:#}"));
-        let (engine, running) = engine::build(config).map_err(engine_error)?;
+        let (engine, running, pool) = engine::build(config).map_err(engine_error)?;
         let mut plain = Linker::new(&engine);
         instance::add_to_linker(&mut plain).map_err(engine_error)?;
         let mut with_wasi = plain.clone();
@@ -104,10 +121,14 @@ impl Sandbox {
             executor,
             _ticker: ticker,
             timers,
+            queue_timeout: config.queue_timeout,
             engine,
             plain,
             with_wasi,
             cache,
+            sealer,
+            instances: Arc::default(),
+            pool,
             runtimes: Mutex::default(),
             sealing: Mutex::new(()),
         })
@@ -117,6 +138,7 @@ impl Sandbox {
     /// the cache. What the scorer logs meanwhile goes to `sink`; `progress` is told before each stage.
     ///
     /// Blocks for as long as that takes: do not call it on a thread that drives asynchronous tasks.
+    #[expect(clippy::needless_pass_by_value, reason = "the sink is taken as by `run`")]
     pub fn seal(
         &self,
         name: &str,
@@ -126,23 +148,106 @@ impl Sandbox {
         sink: Arc<dyn LogSink>,
         progress: &dyn Fn(Stage),
     ) -> Result<SealedModule, SealError> {
+        self.seal_with(Caching::Yes, &Candidate { name, version, bundle, limits }, &sink, progress)
+    }
+
+    /// The same, whether the cache has it or not, and without keeping it: for whoever wants to know what `init` says.
+    #[expect(clippy::needless_pass_by_value, reason = "the sink is taken as by `run`")]
+    pub fn seal_anew(
+        &self,
+        name: &str,
+        version: &str,
+        bundle: &Bundle,
+        limits: &Limits,
+        sink: Arc<dyn LogSink>,
+        progress: &dyn Fn(Stage),
+    ) -> Result<SealedModule, SealError> {
+        self.seal_with(Caching::No, &Candidate { name, version, bundle, limits }, &sink, progress)
+    }
+
+    /// Loads what [`Self::seal`] has made before out of the cache; `None` where that does not have it, or it cannot be trusted.
+    /// Nothing is sealed, and it does not wait for what is.
+    ///
+    /// Blocks for as long as it takes to read it.
+    pub fn find_sealed(
+        &self,
+        name: &str,
+        version: &str,
+        bundle: &Bundle,
+        limits: &Limits,
+    ) -> Result<Option<SealedModule>, SealError> {
+        seal::find(self, &Candidate { name, version, bundle, limits })
+    }
+
+    fn seal_with(
+        &self,
+        caching: Caching,
+        candidate: &Candidate<'_>,
+        sink: &Arc<dyn LogSink>,
+        progress: &dyn Fn(Stage),
+    ) -> Result<SealedModule, SealError> {
+        progress(Stage::Loading);
+        // What is in the cache does not wait for what is not.
+        if caching == Caching::Yes
+            && let Some(found) = seal::find(self, candidate)?
+        {
+            return Ok(found);
+        }
         let _one_at_a_time = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
-        seal::seal(self, &Candidate { name, version, bundle, limits, sink }, progress)
+        seal::seal(self, candidate, caching, sink, progress)
+    }
+
+    /// Makes a lane, for requests that share limits.
+    pub fn lane(&self, limits: LaneLimits) -> Lane {
+        self.executor.lane(limits)
+    }
+
+    /// The lane of requests that name none.
+    pub fn default_lane(&self) -> &Lane {
+        self.executor.default_lane()
     }
 
     /// Scores one request in a new instance. What the scorer logs goes to `sink`.
     ///
-    /// Dropping the returned future stops the scorer.
+    /// Such requests are a lane together, which has no limits of its own. Dropping the returned future stops the scorer.
     pub async fn run(&self, deployment: &Deployment, request: Request, sink: Arc<dyn LogSink>) -> Run {
+        self.run_in(self.default_lane(), deployment, request, sink).await
+    }
+
+    /// The same in a lane of this sandbox.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the lane is another sandbox's.
+    pub async fn run_in(&self, lane: &Lane, deployment: &Deployment, request: Request, sink: Arc<dyn LogSink>) -> Run {
+        self.run_with_priority(lane, Priority::Live, deployment, request, sink).await
+    }
+
+    /// The same with a priority.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the lane is another sandbox's.
+    pub async fn run_with_priority(
+        &self,
+        lane: &Lane,
+        priority: Priority,
+        deployment: &Deployment,
+        request: Request,
+        sink: Arc<dyn LogSink>,
+    ) -> Run {
         let submitted = Instant::now();
-        if let Err(refused) = self.executor.admits() {
-            return Run { outcome: Outcome::Refused(refused), timing: Timing::default() };
-        }
         let environment = Environment { limits: deployment.limits.clone(), sink, wasi: deployment.module.wasi.clone() };
         let scorer = deployment.module.scorer.clone();
         let (outlet, mut started) = Outlet::new(deployment.limits.output);
-        let guest = move |control| instance::run(scorer, environment, control, submitted, request, outlet);
-        let ended = self.executor.run(deployment.limits.deadline, guest);
+        let counters = Arc::clone(&self.instances);
+        let guest = move |control| instance::run(scorer, environment, control, submitted, request, outlet, counters);
+        let limit = deployment.limits.deadline;
+        let patience = self.queue_timeout.unwrap_or(limit.saturating_mul(DEADLINES_TO_WAIT));
+        let ended = match self.executor.run_request(Terms { lane, priority, limit, patience }, guest) {
+            Ok(ended) => ended,
+            Err(refused) => return Run { outcome: Outcome::Refused(refused), timing: Timing::default() },
+        };
         let mut run = Box::pin(async move { ended_run(ended.await, submitted) });
         let stream = |start: Start, end| {
             let timing = Timing { run: submitted.elapsed(), ..Timing::default() };
@@ -157,6 +262,11 @@ impl Sandbox {
                 Err(_) => run,
             },
         }
+    }
+
+    /// The same as [`Self::run`]. Blocks until there is an outcome: do not call it on a thread that drives asynchronous tasks.
+    pub fn run_blocking(&self, deployment: &Deployment, request: Request, sink: Arc<dyn LogSink>) -> Run {
+        self.wait(self.run(deployment, request, sink))
     }
 
     /// Runs one request `times` times on a guest's thread, each in a new instance, and returns what each took: for
@@ -176,15 +286,16 @@ impl Sandbox {
         };
         let scorer = deployment.module.scorer.clone();
         let request = request.clone();
+        let counters = Arc::clone(&self.instances);
         let guest = move |control: Arc<Control>| async move {
             let mut phases = Vec::new();
             for _ in 0..times {
-                let control = Arc::clone(&control);
+                let (control, counters) = (Arc::clone(&control), Arc::clone(&counters));
                 let (request, outlet) = (request.clone(), Outlet::closed());
                 let faults_before = faults();
                 let start = Instant::now();
                 let ((outcome, Timing { instantiate, run, .. }), instance) =
-                    instance::run(scorer.clone(), environment.clone(), control, start, request, outlet).await;
+                    instance::run(scorer.clone(), environment.clone(), control, start, request, outlet, counters).await;
                 if !matches!(outcome, Outcome::Response(_)) {
                     return (None, ());
                 }
@@ -196,19 +307,36 @@ impl Sandbox {
         };
         match self.wait(self.executor.run(Duration::from_hours(1), guest)) {
             End::Done(phases) => phases,
-            End::Deadline(_) | End::Failed => None,
+            End::Deadline { .. } | End::Refused(_) | End::Failed => None,
         }
     }
 
     /// Whether a request would be refused now. For a host that wants to know before it reads a large body.
     pub fn admits(&self) -> Result<(), Refused> {
-        self.executor.admits()
+        self.admits_in(self.default_lane())
+    }
+
+    /// Whether a live request in this lane would be refused now. CPU time that the lane owes is a reason where it cannot be
+    /// made up for within [`SandboxConfig::queue_timeout`]. Without one, a deployment's deadline decides, and only
+    /// [`Self::run_in`] knows it.
+    pub fn admits_in(&self, lane: &Lane) -> Result<(), Refused> {
+        self.executor.admits(lane, self.queue_timeout.unwrap_or(Duration::MAX))
     }
 
     /// How much there is to do.
     pub fn load(&self) -> Load {
         let (running, waiting) = self.executor.load();
         Load { running, waiting }
+    }
+
+    /// How many instances there have been.
+    pub fn instances(&self) -> Instances {
+        self.instances.read()
+    }
+
+    /// Where instances are; `None` unless [`SandboxConfig::note_pool`] is set and the system says it.
+    pub fn pool(&self) -> Option<&Pool> {
+        self.pool.as_ref()
     }
 
     /// Takes no more requests. Those that run or wait are finished.
@@ -230,7 +358,11 @@ impl Sandbox {
         if let Some(compiled) = runtimes.get(&name) {
             return Ok(compiled.clone());
         }
-        let compiled = seal::load_runtime(self, runtime, progress)?;
+        let code = match seal::runtime_code(&self.engine, self.cache(), runtime) {
+            Some(code) => code,
+            None => self.sealer.runtime(self, runtime, progress)?,
+        };
+        let compiled = steps::load_runtime(&self.engine, &code)?;
         runtimes.insert(name, compiled.clone());
         Ok(compiled)
     }
@@ -241,6 +373,15 @@ impl Sandbox {
 
     pub(crate) fn executor(&self) -> &Executor {
         &self.executor
+    }
+
+    pub(crate) fn sealer(&self) -> &Sealer {
+        &self.sealer
+    }
+
+    /// What the cache has on the disk; `None` without one.
+    pub fn cache_usage(&self) -> Option<CacheUsage> {
+        self.cache().map(Cache::usage)
     }
 
     pub(crate) fn cache(&self) -> Option<&Cache> {
@@ -261,9 +402,13 @@ impl Sandbox {
 fn ended_run(end: End<(Outcome, Timing)>, submitted: Instant) -> Run {
     match end {
         End::Done((outcome, timing)) => Run { outcome, timing },
-        End::Deadline(limit) => {
-            let timing = Timing { run: submitted.elapsed(), ..Timing::default() };
+        End::Deadline { limit, started } => {
+            let timing = Timing { queued: started - submitted, run: started.elapsed(), ..Timing::default() };
             Run { outcome: Outcome::Deadline(limit), timing }
+        }
+        End::Refused(refused) => {
+            let timing = Timing { queued: submitted.elapsed(), ..Timing::default() };
+            Run { outcome: Outcome::Refused(refused), timing }
         }
         End::Failed => {
             let trap = Trap { reason: "the host failed to run it".to_owned(), backtrace: String::new() };

@@ -1,38 +1,33 @@
-//! Sealing: from a component to a module that starts one instant after `init`.
+//! Sealing: from a scorer to a module that starts one instant after `init`, or from the cache.
 //!
-//! A component: check the names → instrument → compile → `init` → snapshot → compile → ask for the schema → store in the
-//! cache. A runtime: load its code, which is compiled once → `init` → snapshot of the state → ask for the schema → store
-//! in the cache. With an entry in the cache, only its MAC is checked and it is loaded.
+//! With an entry in the cache, only its MAC is checked and it is loaded. Else it is made, in the [steps](crate::steps) that
+//! [`make`] takes: `init` is run, the state after it is compiled, the schema is asked for, and the result is stored in the
+//! cache. Who does that is the [`Sealer`](crate::Sealer): this process, or others.
 
+use std::borrow::Cow;
 use std::hash::{Hash as _, Hasher};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use wasmtime::component::{Component, Instance, Lift, Linker, WasmList};
-use wasmtime::{Engine, Module, Store};
-use wasmtime_wizer::{ComponentInstanceState, Wizer};
+use wasmtime::Engine;
 
+use crate::bindings::ScorerPre;
 use crate::bindings::exports::scorebox::scoring::scoring as wit;
-use crate::bindings::{Scorer, ScorerPre};
-use crate::bundle::{Bundle, Code};
+use crate::bundle::Code;
 use crate::cache::{Cache, Entry, EntryName};
-use crate::executor::End;
-use crate::instance::{self, Environment, HostState, WasiEnvironment};
+use crate::instance::{HostState, WasiEnvironment};
 use crate::interface::{Interface, InterfaceError};
-use crate::limits::Limits;
 use crate::log::LogSink;
-use crate::outcome::Outcome;
-use crate::runtime::{self, Compiled, Runtime};
+use crate::native::{self, Native};
+use crate::runtime::Runtime;
 use crate::sandbox::Sandbox;
-use crate::stream::Outlet;
+use crate::steps::{self, Candidate, Kind, RuntimeCode, Snapshot};
 
 pub use wit::{InputMode, SwaggerVersion};
 
 /// Why a component cannot be deployed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum SealError {
     /// It is not of the world `scorer`.
     #[error(transparent)]
@@ -61,14 +56,31 @@ pub enum SealError {
     #[error("{function}() {how}")]
     Call {
         /// `init` or `schema`.
-        function: &'static str,
+        function: Cow<'static, str>,
         /// What happened, and where.
         how: String,
     },
+    /// The system had no memory for what a call may have by its limit.
+    #[error("{function}() asked for memory within its limit, and the machine has none left")]
+    NoMemory {
+        /// `init` or `schema`.
+        function: Cow<'static, str>,
+    },
+    /// The process that compiled it, or ran its `init`, ended without a result.
+    #[error("{doing} {how}")]
+    Process {
+        /// What the process did.
+        doing: Cow<'static, str>,
+        /// How it ended, and what to do.
+        how: String,
+    },
+    /// There is no process that could seal.
+    #[error("nothing can be deployed any more, because the process that seals has ended: {0}; restart the server")]
+    NoSealer(String),
 }
 
 /// Where sealing has got to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
     /// Loading from the cache.
     Loading,
@@ -105,6 +117,10 @@ pub struct SealedModule {
     pub schema: Schema,
     /// Bytes of linear memory and tables after `init`: what each instance starts with.
     pub snapshot_bytes: u64,
+    /// Bytes of the host's memory that it takes while it answers no request, as far as can be reckoned.
+    pub resident_bytes: u64,
+    /// Whether the cache has it, so that it can be loaded again.
+    pub is_kept: bool,
     /// Whether it came out of the cache.
     pub from_cache: bool,
 }
@@ -120,117 +136,361 @@ impl std::fmt::Debug for SealedModule {
     }
 }
 
-/// What a cache entry says before the compiled component.
-#[derive(Serialize, Deserialize)]
-struct Header {
+/// A schema as it is written down.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct WrittenSchema {
     mode: u8,
     input: Option<String>,
     output: Option<String>,
     versions: Vec<u8>,
-    snapshot_bytes: u64,
 }
+
+/// What the engine keeps of a component on the heap: one of so many bytes of its compiled code, which is mapped besides. Measured,
+/// as is the next: see BENCHMARKS.md.
+const HEAP_OF_COMPONENT: u64 = 8;
+/// Bytes that the engine keeps on the heap to join a deployment's state to its runtime.
+const HEAP_OF_STATE: u64 = 1 << 20;
 
 const MODES: [InputMode; 3] = [InputMode::Plain, InputMode::Json, InputMode::Raw];
 const VERSIONS: [SwaggerVersion; 3] = [SwaggerVersion::V2, SwaggerVersion::V3, SwaggerVersion::V31];
 
-impl Header {
-    /// Writes it.
-    fn write(schema: &Schema, snapshot_bytes: u64) -> Vec<u8> {
-        let header = Self {
+impl From<Schema> for WrittenSchema {
+    fn from(schema: Schema) -> Self {
+        Self {
             mode: schema.mode as u8,
-            input: schema.input.clone(),
-            output: schema.output.clone(),
+            input: schema.input,
+            output: schema.output,
             versions: schema.versions.iter().map(|version| *version as u8).collect(),
-            snapshot_bytes,
-        };
-        serde_json::to_vec(&header).expect("numbers and texts can be written as JSON")
-    }
-
-    /// Reads what [`Header::write`] wrote: the schema, and the bytes of the snapshot.
-    fn read(entry: &Entry) -> Option<(Schema, u64)> {
-        let header: Self = serde_json::from_slice(&entry.header).ok()?;
-        let versions = header
-            .versions
-            .into_iter()
-            .map(|version| VERSIONS.get(usize::from(version)).copied())
-            .collect::<Option<_>>()?;
-        let schema = Schema {
-            mode: *MODES.get(usize::from(header.mode))?,
-            input: header.input,
-            output: header.output,
-            versions,
-        };
-        Some((schema, header.snapshot_bytes))
+        }
     }
 }
 
-/// A deployment that is to be made.
-pub(crate) struct Candidate<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) version: &'a str,
-    pub(crate) bundle: &'a Bundle,
-    pub(crate) limits: &'a Limits,
-    pub(crate) sink: Arc<dyn LogSink>,
+impl WrittenSchema {
+    /// The schema, unless it is none.
+    pub(crate) fn read(self) -> Option<Schema> {
+        let versions = self.versions.into_iter().map(|version| VERSIONS.get(usize::from(version)).copied());
+        Some(Schema {
+            mode: *MODES.get(usize::from(self.mode))?,
+            input: self.input,
+            output: self.output,
+            versions: versions.collect::<Option<_>>()?,
+        })
+    }
 }
 
-impl Candidate<'_> {
-    /// A digest of all that the sealed module depends on.
-    fn entry_name(&self, engine: &Engine) -> EntryName {
-        let mut digest = Digest(blake3::Hasher::new());
-        digest.part(env!("CARGO_PKG_VERSION").as_bytes());
-        // The version of the engine, its settings, and the features of the CPU that it compiles for.
-        engine.precompile_compatibility_hash().hash(&mut digest);
-        digest.part(self.name.as_bytes());
-        digest.part(self.version.as_bytes());
-        match &self.bundle.code {
-            Code::Component(component) => digest.part(component),
+/// What a cache entry says besides the compiled code.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Header {
+    interface: Interface,
+    schema: WrittenSchema,
+    snapshot_bytes: u64,
+}
+
+impl Header {
+    pub(crate) fn write(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("numbers and texts can be written as JSON")
+    }
+
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+}
+
+/// What has been made of a scorer.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) header: Header,
+    pub(crate) native: Native,
+}
+
+impl Made {
+    fn of(entry: Entry) -> Option<Self> {
+        Some(Self { header: Header::read(&entry.header)?, native: Native::File(entry.path) })
+    }
+
+    /// What the cache has under a name.
+    pub(crate) fn cached(cache: Option<&Cache>, name: EntryName) -> Option<Self> {
+        Self::of(cache?.get(name)?)
+    }
+
+    /// Joins it to what the host gives to it.
+    fn load(self, sandbox: &Sandbox, candidate: &Candidate<'_>, from_cache: bool) -> Result<SealedModule, SealError> {
+        let unusable = |why: String| SealError::Compile(format!("what was compiled cannot be used: {why}"));
+        let engine = sandbox.engine();
+        let Header { interface, schema, snapshot_bytes } = self.header;
+        let is_kept = matches!(self.native, Native::File(_));
+        let resident_bytes = match &candidate.bundle.code {
+            Code::Component(_) => self.native.size() + self.native.size() / HEAP_OF_COMPONENT,
+            // Its code is the runtime's, and of its state instances map what they need.
+            Code::Runtime(_) => HEAP_OF_STATE,
+        };
+        let scorer = match &candidate.bundle.code {
+            Code::Component(_) => {
+                let component =
+                    native::load_component(engine, &self.native).map_err(|error| unusable(format!("{error:#}")))?;
+                steps::link(sandbox.linker(interface.imports_wasi()), &component)?
+            }
             Code::Runtime(runtime) => {
-                for part in [runtime.code, runtime.library, runtime.state] {
-                    digest.part(part.as_bytes());
-                }
+                let state = native::load_data(engine, &self.native).map_err(|error| unusable(format!("{error:#}")))?;
+                steps::link_runtime(sandbox, &sandbox.runtime(runtime, &|_| {})?, &interface, &state)?
+            }
+        };
+        Ok(SealedModule {
+            resident_bytes,
+            is_kept,
+            scorer,
+            wasi: WasiEnvironment::of(&interface, candidate.bundle.model_dir.as_ref()),
+            interface,
+            schema: schema.read().ok_or_else(|| unusable("its schema is none".to_owned()))?,
+            snapshot_bytes,
+            from_cache,
+        })
+    }
+}
+
+/// The steps of sealing, wherever they are done.
+pub(crate) trait Steps {
+    /// Compiles what is to be compiled for it, and runs `init`, of a component or of a runtime that has been compiled.
+    /// `progress` is told in between.
+    fn initialise(
+        &self,
+        candidate: &Candidate<'_>,
+        runtime: Option<&RuntimeCode>,
+        sink: Arc<dyn LogSink>,
+        progress: &dyn Fn(Stage),
+    ) -> Result<Snapshot, SealError>;
+
+    /// Compiles WebAssembly.
+    fn compile(&self, kind: Kind, module: Vec<u8>, memory: u64) -> Result<Vec<u8>, SealError>;
+
+    /// Compiles a file of a runtime, which is trusted and large.
+    fn compile_runtime(&self, kind: Kind, module: Vec<u8>) -> Result<Vec<u8>, SealError>;
+
+    /// Asks for the schema.
+    fn describe(
+        &self,
+        candidate: &Candidate<'_>,
+        sealed: &Native,
+        runtime: Option<&RuntimeCode>,
+        sink: Arc<dyn LogSink>,
+    ) -> Result<Schema, SealError>;
+}
+
+impl Steps for Sandbox {
+    fn initialise(
+        &self,
+        candidate: &Candidate<'_>,
+        runtime: Option<&RuntimeCode>,
+        sink: Arc<dyn LogSink>,
+        progress: &dyn Fn(Stage),
+    ) -> Result<Snapshot, SealError> {
+        match (&candidate.bundle.code, runtime) {
+            (Code::Component(component), _) => steps::initialise_component(self, candidate, component, sink, progress),
+            (Code::Runtime(runtime), Some(code)) => {
+                let state = runtime.read_state().map_err(|error| runtime_error(runtime, error.to_string()))?;
+                steps::initialise_runtime(self, candidate, code, &state, sink, progress)
+            }
+            (Code::Runtime(runtime), None) => Err(runtime_error(runtime, "it has not been compiled".to_owned())),
+        }
+    }
+
+    fn compile(&self, kind: Kind, module: Vec<u8>, _memory: u64) -> Result<Vec<u8>, SealError> {
+        steps::compile(self.engine(), kind, &module)
+    }
+
+    fn compile_runtime(&self, kind: Kind, module: Vec<u8>) -> Result<Vec<u8>, SealError> {
+        steps::compile(self.engine(), kind, &module)
+    }
+
+    fn describe(
+        &self,
+        candidate: &Candidate<'_>,
+        sealed: &Native,
+        runtime: Option<&RuntimeCode>,
+        sink: Arc<dyn LogSink>,
+    ) -> Result<Schema, SealError> {
+        steps::describe(self, sealed, runtime, candidate.limits, candidate.bundle.model_dir.as_ref(), sink)
+    }
+}
+
+/// Who makes what is not in the cache yet, and with what.
+pub(crate) struct Maker<'a> {
+    pub(crate) steps: &'a dyn Steps,
+    pub(crate) engine: &'a Engine,
+    /// Where runtimes are looked for, and kept.
+    pub(crate) cache: Option<&'a Cache>,
+    /// Where scorers are.
+    pub(crate) scorers: Option<&'a Cache>,
+    /// Told before each stage.
+    pub(crate) progress: &'a dyn Fn(Stage),
+    /// Told what the operator should know, and what is no reason to fail.
+    pub(crate) warn: &'a dyn Fn(String),
+}
+
+impl Maker<'_> {
+    /// Makes a scorer ready to be deployed, unless the cache has it.
+    pub(crate) fn make(&self, candidate: &Candidate<'_>, sink: &Arc<dyn LogSink>) -> Result<Made, SealError> {
+        let name = entry_name(candidate, self.engine);
+        if let Some(made) = Made::cached(self.scorers, name) {
+            return Ok(made);
+        }
+        let (kind, runtime) = match &candidate.bundle.code {
+            Code::Component(_) => {
+                (self.progress)(Stage::Compiling);
+                (Kind::Component, None)
+            }
+            Code::Runtime(runtime) => (Kind::Data, Some(self.runtime(runtime)?)),
+        };
+        let Snapshot { interface, bytes, module } =
+            self.steps.initialise(candidate, runtime.as_ref(), Arc::clone(sink), self.progress)?;
+        (self.progress)(Stage::Sealing);
+        let native = Native::Bytes(self.steps.compile(kind, module, candidate.limits.memory)?);
+        let schema = self.steps.describe(candidate, &native, runtime.as_ref(), Arc::clone(sink))?;
+        let header = Header { interface, schema: schema.into(), snapshot_bytes: bytes };
+        let native = self.store(self.scorers, name, &header.write(), native);
+        Ok(Made { header, native })
+    }
+
+    /// The compiled parts of a runtime: from its own folder, from the cache, or made. Of several processes that want the
+    /// same at the same time, one makes it and the others wait.
+    pub(crate) fn runtime(&self, runtime: &Runtime) -> Result<RuntimeCode, SealError> {
+        if let Some(code) = runtime_code(self.engine, self.cache, runtime) {
+            return Ok(code);
+        }
+        let names = runtime_names(self.engine, runtime);
+        let _lock = self.cache.and_then(|cache| cache.lock(names[0]));
+        if let Some(code) = runtime_code(self.engine, self.cache, runtime) {
+            return Ok(code);
+        }
+        (self.progress)(Stage::CompilingRuntime);
+        let unreadable = |error: std::io::Error| runtime_error(runtime, error.to_string());
+        let make = |name, kind, bytes| -> Result<Native, SealError> {
+            let native = self.steps.compile_runtime(kind, bytes)?;
+            Ok(self.store(self.cache, name, b"", Native::Bytes(native)))
+        };
+        Ok(RuntimeCode {
+            library: make(names[1], Kind::Data, runtime.read_library().map_err(unreadable)?)?,
+            code: make(names[0], Kind::Component, runtime.read_code().map_err(unreadable)?)?,
+        })
+    }
+
+    /// Stores compiled code in the cache, from where it is mapped and shared with other processes. Without it the next
+    /// start takes longer, which is no reason to fail.
+    fn store(&self, cache: Option<&Cache>, name: EntryName, header: &[u8], native: Native) -> Native {
+        let (Some(cache), Native::Bytes(bytes)) = (cache, &native) else { return native };
+        match cache.put(name, header, bytes) {
+            Ok(entry) => Native::File(entry.path),
+            Err(error) => {
+                (self.warn)(format!(
+                    "the sealed module is not in the cache, so the next start will take longer: {error}"
+                ));
+                native
             }
         }
-        for (name, value) in &self.bundle.environment {
-            digest.part(name.as_bytes());
-            digest.part(value.as_bytes());
-        }
-        for file in &self.bundle.files {
-            digest.part(file.path.as_bytes());
-            digest.part(&file.contents);
-        }
-        // What init() was allowed to do.
-        digest.part(&self.limits.memory.to_le_bytes());
-        EntryName(digest.0.finalize())
-    }
-
-    /// What the instances that are made to seal it are given.
-    fn environment(&self, interface: &Interface) -> Environment {
-        let model_dir = self.bundle.model_dir.clone().filter(|_| interface.imports_files());
-        Environment {
-            limits: Limits { deadline: self.limits.init_deadline, ..self.limits.clone() },
-            sink: Arc::clone(&self.sink),
-            wasi: interface.imports_wasi().then_some(WasiEnvironment { model_dir }),
-        }
-    }
-
-    fn context(&self, interface: &Interface) -> wit::Deployment {
-        let files = if interface.imports_files() { &[][..] } else { &self.bundle.files };
-        wit::Deployment {
-            name: self.name.to_owned(),
-            version: self.version.to_owned(),
-            environment: self.bundle.environment.clone(),
-            files: files
-                .iter()
-                .map(|file| wit::File { path: file.path.clone(), contents: file.contents.clone() })
-                .collect(),
-        }
     }
 }
+
+/// Whether what is sealed is looked for in the cache, and kept there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caching {
+    /// It is.
+    Yes,
+    /// It is sealed anew, for what its `init` says.
+    No,
+}
+
+/// Loads what was made of a candidate before; `None` where the cache does not have it.
+pub(crate) fn find(sandbox: &Sandbox, candidate: &Candidate<'_>) -> Result<Option<SealedModule>, SealError> {
+    let made = Made::cached(sandbox.cache(), entry_name(candidate, sandbox.engine()));
+    made.map(|made| made.load(sandbox, candidate, true)).transpose()
+}
+
+/// Seals a candidate, or loads it from the cache. Blocks until it is done.
+pub(crate) fn seal(
+    sandbox: &Sandbox,
+    candidate: &Candidate<'_>,
+    caching: Caching,
+    sink: &Arc<dyn LogSink>,
+    progress: &dyn Fn(Stage),
+) -> Result<SealedModule, SealError> {
+    if let Code::Runtime(runtime) = &candidate.bundle.code {
+        sandbox.runtime(runtime, progress)?;
+    }
+    // Somebody else may have made it in the meantime.
+    if caching == Caching::Yes
+        && let Some(found) = find(sandbox, candidate)?
+    {
+        return Ok(found);
+    }
+    sandbox.sealer().make(sandbox, candidate, caching, sink, progress)?.load(sandbox, candidate, false)
+}
+
+/// The compiled parts of a runtime, where they have been made before.
+pub(crate) fn runtime_code(engine: &Engine, cache: Option<&Cache>, runtime: &Runtime) -> Option<RuntimeCode> {
+    let [code, library] = runtime_names(engine, runtime);
+    let filled = Cache::filled(runtime.compiled_folder());
+    let of = |cache: &Cache| {
+        Some(RuntimeCode { code: Native::File(cache.get(code)?.path), library: Native::File(cache.get(library)?.path) })
+    };
+    filled.as_ref().and_then(of).or_else(|| of(cache?))
+}
+
+/// The names of a runtime's code and of its library in the cache.
+fn runtime_names(engine: &Engine, runtime: &Runtime) -> [EntryName; 2] {
+    [runtime.code, runtime.library].map(|source| {
+        let mut digest = Digest::new(engine);
+        digest.part(source.as_bytes());
+        EntryName(digest.0.finalize())
+    })
+}
+
+pub(crate) fn runtime_error(runtime: &Runtime, why: String) -> SealError {
+    SealError::Runtime { folder: runtime.folder().to_owned(), why }
+}
+
+/// A digest of all that the sealed module depends on.
+pub(crate) fn entry_name(candidate: &Candidate<'_>, engine: &Engine) -> EntryName {
+    let mut digest = Digest::new(engine);
+    digest.part(HEADER_VERSION);
+    digest.part(candidate.name.as_bytes());
+    digest.part(candidate.version.as_bytes());
+    match &candidate.bundle.code {
+        Code::Component(component) => digest.part(component),
+        Code::Runtime(runtime) => {
+            for part in [runtime.code, runtime.library, runtime.state] {
+                digest.part(part.as_bytes());
+            }
+        }
+    }
+    for (name, value) in &candidate.bundle.environment {
+        digest.part(name.as_bytes());
+        digest.part(value.as_bytes());
+    }
+    for file in &candidate.bundle.files {
+        digest.part(file.path.as_bytes());
+        digest.part(&file.contents);
+    }
+    // What init() was allowed to do.
+    digest.part(&candidate.limits.memory.to_le_bytes());
+    EntryName(digest.0.finalize())
+}
+
+/// Changes whenever [`Header`] does.
+const HEADER_VERSION: &[u8] = b"header 2";
 
 /// Feeds what is hashed to BLAKE3, each part with its length before it.
 struct Digest(blake3::Hasher);
 
 impl Digest {
+    /// Begins with what all compiled code depends on: the version of this program, of the engine, its settings, and the
+    /// features of the CPU that it compiles for.
+    fn new(engine: &Engine) -> Self {
+        let mut digest = Self(blake3::Hasher::new());
+        digest.part(env!("CARGO_PKG_VERSION").as_bytes());
+        engine.precompile_compatibility_hash().hash(&mut digest);
+        digest
+    }
+
     fn part(&mut self, bytes: &[u8]) {
         self.0.update(&(bytes.len() as u64).to_le_bytes());
         self.0.update(bytes);
@@ -245,393 +505,5 @@ impl Hasher for Digest {
     /// Not used: the digest is read as a whole.
     fn finish(&self) -> u64 {
         0
-    }
-}
-
-/// Seals a candidate, or loads it from the cache. Blocks until it is done.
-pub(crate) fn seal(
-    sandbox: &Sandbox,
-    candidate: &Candidate<'_>,
-    progress: &dyn Fn(Stage),
-) -> Result<SealedModule, SealError> {
-    match &candidate.bundle.code {
-        Code::Component(component) => seal_component(sandbox, candidate, component, progress),
-        Code::Runtime(runtime) => seal_runtime(sandbox, candidate, runtime, progress),
-    }
-}
-
-fn seal_component(
-    sandbox: &Sandbox,
-    candidate: &Candidate<'_>,
-    component: &[u8],
-    progress: &dyn Fn(Stage),
-) -> Result<SealedModule, SealError> {
-    let interface = Interface::read(component)?;
-    interface.check()?;
-    let linker = sandbox.linker(interface.imports_wasi());
-    let name = candidate.entry_name(sandbox.engine());
-    let environment = candidate.environment(&interface);
-    let sealed = |scorer, environment: Environment, interface, (schema, snapshot_bytes), from_cache| SealedModule {
-        scorer,
-        wasi: environment.wasi,
-        interface,
-        schema,
-        snapshot_bytes,
-        from_cache,
-    };
-
-    progress(Stage::Loading);
-    if let Some(entry) = sandbox.cache().and_then(|cache| cache.get(name))
-        && let Some(header) = Header::read(&entry)
-        && let Some(component) = load_component(sandbox.engine(), &entry)
-        && let Ok(scorer) = link(linker, &component)
-    {
-        return Ok(sealed(scorer, environment, interface, header, true));
-    }
-
-    let snapshot_error = |error: wasmtime::Error| SealError::Snapshot(format!("{error:#}"));
-    let mut wizer = Wizer::new();
-    wizer.keep_init_func(true);
-    progress(Stage::Compiling);
-    let (context, instrumented) = wizer.instrument_component(component).map_err(snapshot_error)?;
-    let scorer = link(linker, &compile(sandbox.engine(), &instrumented)?)?;
-    progress(Stage::Initialising);
-    let (mut store, instance) = initialise(sandbox, candidate.context(&interface), &scorer, &environment)?;
-    let snapshot_bytes = instance::memory_used(&store);
-    let mut reader = StateReader { store: &mut store, instance, error: None };
-    let snapshot = sandbox.wait(wizer.snapshot_component(&context, &mut reader)).map_err(snapshot_error)?;
-    if let Some(error) = reader.error {
-        return Err(snapshot_error(error));
-    }
-    drop(store);
-
-    progress(Stage::Sealing);
-    let component = compile(sandbox.engine(), &snapshot)?;
-    let scorer = link(linker, &component)?;
-    let header = (ask_for_schema(sandbox, &scorer, &environment)?, snapshot_bytes);
-    store_in_cache(sandbox, name, &Header::write(&header.0, header.1), || component.serialize());
-    Ok(sealed(scorer, environment, interface, header, false))
-}
-
-fn seal_runtime(
-    sandbox: &Sandbox,
-    candidate: &Candidate<'_>,
-    runtime: &Runtime,
-    progress: &dyn Fn(Stage),
-) -> Result<SealedModule, SealError> {
-    let engine = sandbox.engine();
-    let broken = |error: wasmtime::Error| runtime_error(runtime, format!("{error:#}"));
-    progress(Stage::Loading);
-    let compiled = sandbox.runtime(runtime, progress)?;
-    let interface = Interface::of(&compiled.code, engine);
-    interface.check_runtime()?;
-    let link = |state: &Module| {
-        let mut linker = sandbox.linker(interface.imports_wasi()).clone();
-        compiled.add_to_linker(&mut linker, state).map_err(broken)?;
-        link(&linker, &compiled.code)
-    };
-    let environment = candidate.environment(&interface);
-    let name = candidate.entry_name(engine);
-    let sealed = |scorer, (schema, snapshot_bytes), from_cache| SealedModule {
-        scorer,
-        wasi: environment.wasi.clone(),
-        interface: interface.clone(),
-        schema,
-        snapshot_bytes,
-        from_cache,
-    };
-
-    if let Some(entry) = sandbox.cache().and_then(|cache| cache.get(name))
-        && let Some(header) = Header::read(&entry)
-        && let Some(state) = load_data(engine, &entry)
-    {
-        return Ok(sealed(link(&state)?, header, true));
-    }
-
-    progress(Stage::Initialising);
-    let snapshot_error = |error: wasmtime::Error| SealError::Snapshot(format!("{error:#}"));
-    let initial = runtime.read_state().map_err(|error| runtime_error(runtime, error.to_string()))?;
-    let scorer = link(&runtime::compile_data(engine, &initial).map_err(broken)?)?;
-    let (mut store, instance) = initialise(sandbox, candidate.context(&interface), &scorer, &environment)?;
-    let snapshot_bytes = instance::memory_used(&store);
-
-    progress(Stage::Sealing);
-    let state = sandbox.wait(compiled.layout.snapshot(&mut store, instance)).map_err(snapshot_error)?;
-    drop(store);
-    let state = runtime::compile_data(engine, &state).map_err(snapshot_error)?;
-    let scorer = link(&state)?;
-    let header = (ask_for_schema(sandbox, &scorer, &environment)?, snapshot_bytes);
-    // From its file the state is mapped, as it will be after the next start, and takes no memory of its own.
-    let entry = store_in_cache(sandbox, name, &Header::write(&header.0, header.1), || state.serialize());
-    match entry.and_then(|entry| load_data(engine, &entry)) {
-        Some(state) => Ok(sealed(link(&state)?, header, false)),
-        None => Ok(sealed(scorer, header, false)),
-    }
-}
-
-fn runtime_error(runtime: &Runtime, why: String) -> SealError {
-    SealError::Runtime { folder: runtime.folder().to_owned(), why }
-}
-
-/// Compiles a runtime, or loads it: from its own folder, or from the cache.
-pub(crate) fn load_runtime(
-    sandbox: &Sandbox,
-    runtime: &Runtime,
-    progress: &dyn Fn(Stage),
-) -> Result<Compiled, SealError> {
-    let engine = sandbox.engine();
-    let broken = |error: wasmtime::Error| runtime_error(runtime, format!("{error:#}"));
-    let read = |bytes: io::Result<Vec<u8>>| bytes.map_err(|error| runtime_error(runtime, error.to_string()));
-    let filled = Cache::filled(runtime.compiled_folder());
-    let library = load_or_make(sandbox, filled.as_ref(), runtime.library, load_data, || {
-        let library = runtime::compile_data(engine, &read(runtime.read_library())?).map_err(broken)?;
-        let serialized = library.serialize();
-        Ok((library, serialized))
-    })?;
-    let code = load_or_make(sandbox, filled.as_ref(), runtime.code, load_component, || {
-        progress(Stage::CompilingRuntime);
-        let code = compile(engine, &read(runtime.read_code())?)?;
-        let serialized = code.serialize();
-        Ok((code, serialized))
-    })?;
-    Compiled::new(code, library, engine).map_err(broken)
-}
-
-/// Loads compiled code from one of the caches, or makes it and puts it into the sandbox's. Of several processes that want the same at the same
-/// time, one makes it and the others wait.
-fn load_or_make<T>(
-    sandbox: &Sandbox,
-    filled: Option<&Cache>,
-    source: blake3::Hash,
-    load: fn(&Engine, &Entry) -> Option<T>,
-    make: impl FnOnce() -> Result<(T, wasmtime::Result<Vec<u8>>), SealError>,
-) -> Result<T, SealError> {
-    let engine = sandbox.engine();
-    let mut digest = Digest(blake3::Hasher::new());
-    digest.part(env!("CARGO_PKG_VERSION").as_bytes());
-    engine.precompile_compatibility_hash().hash(&mut digest);
-    digest.part(source.as_bytes());
-    let name = EntryName(digest.0.finalize());
-    let cached = || load(engine, &sandbox.cache()?.get(name)?);
-    if let Some(loaded) = filled.and_then(|filled| load(engine, &filled.get(name)?)) {
-        return Ok(loaded);
-    }
-    if let Some(loaded) = cached() {
-        return Ok(loaded);
-    }
-    let _lock = sandbox.cache().and_then(|cache| cache.lock(name));
-    if let Some(loaded) = cached() {
-        return Ok(loaded);
-    }
-    let (compiled, serialized) = make()?;
-    // From its file it is mapped, and shared with other processes.
-    let entry = store_in_cache(sandbox, name, b"", || serialized);
-    Ok(entry.and_then(|entry| load(engine, &entry)).unwrap_or(compiled))
-}
-
-/// Instantiates a scorer and runs its `init`.
-fn initialise(
-    sandbox: &Sandbox,
-    deployment: wit::Deployment,
-    scorer: &ScorerPre<HostState>,
-    environment: &Environment,
-) -> Result<(Store<HostState>, Instance), SealError> {
-    let call = {
-        let environment = environment.clone();
-        let scorer = scorer.clone();
-        move |control| async move {
-            let mut store = match environment.store(scorer.engine(), control, Outlet::closed()) {
-                Ok(store) => store,
-                Err(error) => return (Err(format!("could not start: {error:#}")), ()),
-            };
-            let result = async {
-                let instance = scorer.instance_pre().instantiate_async(&mut store).await?;
-                let exports = Scorer::new(&mut store, &instance)?;
-                let result = exports.scorebox_scoring_scoring().call_init(&mut store, &deployment).await?;
-                Ok((result, instance))
-            }
-            .await;
-            let result = match result {
-                Ok((Ok(()), instance)) => Ok(Ok((store, instance))),
-                Ok((Err(message), _)) => Ok(Err(message)),
-                Err(error) => Err(describe(environment.outcome(&store, &error))),
-            };
-            (result, ())
-        }
-    };
-    call_guest(sandbox, environment, "init", call)?.map_err(SealError::Init)
-}
-
-fn ask_for_schema(
-    sandbox: &Sandbox,
-    scorer: &ScorerPre<HostState>,
-    environment: &Environment,
-) -> Result<Schema, SealError> {
-    let call = {
-        let environment = environment.clone();
-        let scorer = scorer.clone();
-        move |control| async move {
-            let mut store = match environment.store(scorer.engine(), control, Outlet::closed()) {
-                Ok(store) => store,
-                Err(error) => return (Err(format!("could not start: {error:#}")), None),
-            };
-            let result = async {
-                let exports = scorer.instantiate_async(&mut store).await?;
-                exports.scorebox_scoring_scoring().call_schema(&mut store).await
-            }
-            .await;
-            (result.map_err(|error| describe(environment.outcome(&store, &error))), Some(store))
-        }
-    };
-    let schema = call_guest(sandbox, environment, "schema", call)?;
-    Ok(Schema { mode: schema.mode, input: schema.input, output: schema.output, versions: schema.versions })
-}
-
-/// Runs a guest and waits for it.
-fn call_guest<G, T, R>(
-    sandbox: &Sandbox,
-    environment: &Environment,
-    function: &'static str,
-    guest: impl FnOnce(Arc<crate::executor::Control>) -> G,
-) -> Result<T, SealError>
-where
-    G: Future<Output = (Result<T, String>, R)> + Send + 'static,
-    T: Send + 'static,
-    R: Send + 'static,
-{
-    let failed = |how| SealError::Call { function, how };
-    match sandbox.wait(sandbox.executor().run(environment.limits.deadline, guest)) {
-        End::Done(result) => result.map_err(failed),
-        End::Deadline(limit) => Err(failed(format!("did not end within {}", seconds(limit)))),
-        End::Failed => Err(failed("was interrupted".to_owned())),
-    }
-}
-
-fn seconds(time: Duration) -> String {
-    format!("{} s", time.as_secs_f64())
-}
-
-/// Says in words how a call ended that has no result.
-fn describe(outcome: Outcome) -> String {
-    match outcome {
-        Outcome::OutOfMemory { limit } => format!("needs more memory than the limit of {limit} bytes; raise the limit"),
-        Outcome::Fault(wit::Fault::Failed(exception)) => {
-            format!("panicked: {}\n{}", exception.message, exception.traceback)
-        }
-        Outcome::Trap(trap) => format!("was stopped: {}\n{}", trap.reason, trap.backtrace),
-        other => format!("did not end as it should: {other:?}"),
-    }
-    .trim_end()
-    .to_owned()
-}
-
-fn compile(engine: &Engine, component: &[u8]) -> Result<Component, SealError> {
-    Component::new(engine, component).map_err(|error| SealError::Compile(format!("{error:#}")))
-}
-
-/// Joins a component to what it imports, and checks the types of what it exports.
-fn link(linker: &Linker<HostState>, component: &Component) -> Result<ScorerPre<HostState>, SealError> {
-    let types = |error: wasmtime::Error| SealError::Types(format!("{error:#}"));
-    // The image that instances are copied from is made now, not at the first request.
-    component.initialize_copy_on_write_image().map_err(|error| SealError::Snapshot(format!("{error:#}")))?;
-    ScorerPre::new(linker.instantiate_pre(component).map_err(types)?).map_err(types)
-}
-
-/// Stores compiled code. Without it the next start takes longer, which is no reason to fail.
-fn store_in_cache(
-    sandbox: &Sandbox,
-    name: EntryName,
-    header: &[u8],
-    compiled: impl FnOnce() -> wasmtime::Result<Vec<u8>>,
-) -> Option<Entry> {
-    let cache = sandbox.cache()?;
-    let stored = compiled()
-        .map_err(|error| format!("{error:#}"))
-        .and_then(|compiled| cache.put(name, header, &compiled).map_err(|error| error.to_string()));
-    stored
-        .inspect_err(|error| {
-            tracing::warn!("the sealed module is not in the cache, so the next start will take longer: {error}");
-        })
-        .ok()
-}
-
-fn load_component(engine: &Engine, entry: &Entry) -> Option<Component> {
-    // SAFETY: see `load`.
-    #[expect(unsafe_code, clippy::disallowed_methods, reason = "the one place that loads compiled code")]
-    load(entry, |path| unsafe { Component::deserialize_file(engine, path) })
-}
-
-fn load_data(engine: &Engine, entry: &Entry) -> Option<Module> {
-    // SAFETY: see `load`.
-    #[expect(unsafe_code, clippy::disallowed_methods, reason = "the one place that loads compiled code")]
-    let data = load(entry, |path| unsafe { Module::deserialize_file(engine, path) })?;
-    data.initialize_copy_on_write_image().ok()?;
-    Some(data)
-}
-
-/// Loads what [`store_in_cache`] wrote.
-///
-/// `deserialize_file` is sound for a file that holds what `serialize` returned, and that nobody changes while it is mapped.
-/// This one does: an [`Entry`] comes from [`crate::cache::Cache`], which has checked a MAC that was made with a key that
-/// only this host's user can read, over the whole file and its name; the name covers the version of the engine, its
-/// settings and the CPU. Nobody else can write the file or its folder, and the host itself never writes to a file that is
-/// there: it replaces files, or removes them, and either leaves the mapped one as it is.
-fn load<T>(entry: &Entry, deserialize: impl FnOnce(&Path) -> wasmtime::Result<T>) -> Option<T> {
-    deserialize(&entry.path)
-        .inspect_err(|error| tracing::warn!("an entry of the cache cannot be loaded and is built anew: {error:#}"))
-        .ok()
-}
-
-/// Reads the state of an instance through the functions that instrumenting has added to it.
-struct StateReader<'a> {
-    store: &'a mut Store<HostState>,
-    instance: Instance,
-    error: Option<wasmtime::Error>,
-}
-
-impl StateReader<'_> {
-    /// Calls `function` of the exported instance `instance`. The trait has no way to fail, so an error is kept.
-    async fn call<R, V>(
-        &mut self,
-        instance: &str,
-        function: &str,
-        read: impl FnOnce(&mut Store<HostState>, R) -> V,
-    ) -> Option<V>
-    where
-        R: Lift + Send + Sync + 'static,
-    {
-        let result = async {
-            let store = &mut *self.store;
-            let missing = || wasmtime::format_err!("`{instance}` has no `{function}`");
-            let (_, instance) = self.instance.get_export(&mut *store, None, instance).ok_or_else(missing)?;
-            let (_, function) = self.instance.get_export(&mut *store, Some(&instance), function).ok_or_else(missing)?;
-            let function = self.instance.get_typed_func::<(), (R,)>(&mut *store, function)?;
-            let (value,) = function.call_async(&mut *store, ()).await?;
-            Ok(read(store, value))
-        }
-        .await;
-        result.map_err(|error| self.error = Some(error)).ok()
-    }
-}
-
-impl ComponentInstanceState for StateReader<'_> {
-    async fn call_func_ret_list_u8(&mut self, instance: &str, func: &str, contents: impl FnOnce(&[u8]) + Send) {
-        self.call(instance, func, |store, list: WasmList<u8>| contents(list.as_le_slice(&*store))).await;
-    }
-
-    async fn call_func_ret_s32(&mut self, instance: &str, func: &str) -> i32 {
-        self.call(instance, func, |_, value| value).await.unwrap_or_default()
-    }
-
-    async fn call_func_ret_s64(&mut self, instance: &str, func: &str) -> i64 {
-        self.call(instance, func, |_, value| value).await.unwrap_or_default()
-    }
-
-    async fn call_func_ret_f32(&mut self, instance: &str, func: &str) -> u32 {
-        self.call(instance, func, |_, value: f32| value.to_bits()).await.unwrap_or_default()
-    }
-
-    async fn call_func_ret_f64(&mut self, instance: &str, func: &str) -> u64 {
-        self.call(instance, func, |_, value: f64| value.to_bits()).await.unwrap_or_default()
     }
 }

@@ -89,11 +89,15 @@ impl Outlet {
         Self { start: None, pieces: None, left: 0 }
     }
 
-    pub(crate) fn start(&mut self, status: u16, headers: Vec<(String, Vec<u8>)>) -> Result<(), Error> {
+    /// Starts the stream. False when the headers are over the limit, and then nothing has been started.
+    pub(crate) fn start(&mut self, status: u16, headers: Vec<(String, Vec<u8>)>) -> Result<bool, Error> {
         let start = self.start.take().ok_or(Error::Misused)?;
+        let bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let Some(left) = self.left.checked_sub(bytes as u64) else { return Ok(false) };
+        self.left = left;
         let (sender, pieces) = mpsc::channel(PIECES);
         self.pieces = Some(sender);
-        start.send(Start { status, headers, pieces }).map_err(|_| Error::Closed)
+        start.send(Start { status, headers, pieces }).map(|()| true).map_err(|_| Error::Closed)
     }
 
     /// The channel for a piece of so many bytes. `None` in the place of the channel when they are over the limit.
@@ -105,6 +109,35 @@ impl Outlet {
                 Ok(Some(pieces))
             }
             None => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_sequence_of_pieces_is_over_the_limit(
+            limit in 0..2000_u64,
+            header in 0..500_usize,
+            pieces in prop::collection::vec(prop_oneof![0..400_usize, usize::MAX - 1..=usize::MAX], 0..20),
+        ) {
+            let (mut outlet, _started) = Outlet::new(limit);
+            let fits = header as u64 <= limit;
+            prop_assert_eq!(outlet.start(200, vec![(String::new(), vec![0; header])]), Ok(fits));
+            let mut sent = header as u64;
+            for piece in pieces {
+                let next = sent.checked_add(piece as u64).filter(|next| fits && *next <= limit);
+                match outlet.piece(piece) {
+                    Ok(channel) => prop_assert_eq!(channel.is_some(), next.is_some()),
+                    Err(error) => prop_assert!(!fits && error == Error::Misused),
+                }
+                sent = next.unwrap_or(sent);
+            }
         }
     }
 }

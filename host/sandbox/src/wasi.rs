@@ -1,4 +1,4 @@
-//! What a scorer that was built against WASI 0.2 gets: clocks, fresh randomness, its model directory read-only, and its
+//! What a scorer that was built against WASI 0.2 gets: coarse clocks, fresh randomness, its model directory read-only, and its
 //! standard output and error in the log. No network, no environment, no arguments, no other files.
 
 use std::path::Path;
@@ -20,6 +20,7 @@ use wasmtime_wasi_io::bytes::Bytes;
 use wasmtime_wasi_io::poll::Pollable;
 use wasmtime_wasi_io::streams::{OutputStream, StreamResult};
 
+use crate::clocks::{Monotonic, Wall};
 use crate::instance::HostState;
 use crate::log::{LogLevel, LogStream, LogWriter};
 
@@ -71,6 +72,8 @@ impl Wasi {
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .max_random_size(MAX_RANDOM_BYTES)
+            .wall_clock(Wall)
+            .monotonic_clock(Monotonic::start())
             // Guests have threads of their own, which may block for a file.
             .allow_blocking_current_thread(true);
         if let Some(model_dir) = model_dir {

@@ -21,7 +21,7 @@ const DISCARD_TIME: Duration = Duration::from_secs(2);
 /// Bytes that are set aside for a body that says to be larger, until they have come.
 const RESERVE: u64 = 1024 * 1024;
 
-/// The memory that all bodies share.
+/// The memory that all bodies share, of requests and of answers.
 #[derive(Debug)]
 pub(crate) struct BodyBudget {
     left: AtomicU64,
@@ -38,6 +38,31 @@ impl BodyBudget {
 pub(crate) struct Share {
     budget: Arc<BodyBudget>,
     taken: u64,
+}
+
+/// An answer that is charged for until the last piece of it has been taken.
+struct Charged {
+    bytes: Vec<u8>,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Charges the budget for a copy of a body, until the share is dropped.
+pub(crate) fn charge(bytes: u64, budget: &Arc<BodyBudget>) -> Result<Share, Error> {
+    let mut share = Share { budget: Arc::clone(budget), taken: 0 };
+    share.take(bytes)?;
+    Ok(share)
+}
+
+/// An answer as it is sent. The budget is charged for it until the client has taken it.
+pub(crate) fn answer(bytes: Vec<u8>, budget: &Arc<BodyBudget>) -> Result<Bytes, Error> {
+    let share = charge(bytes.len() as u64, budget)?;
+    Ok(Bytes::from_owner(Charged { bytes, _share: share }))
 }
 
 impl Share {
@@ -122,6 +147,8 @@ async fn discard(body: &mut Body) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn limits(max: u64) -> BodyLimits {
@@ -178,11 +205,50 @@ mod tests {
         assert!(matches!(error, Error::BodyBudget));
     }
 
+    #[test]
+    fn an_answer_is_charged_for_until_the_last_of_it_is_dropped() {
+        let budget = BodyBudget::new(5);
+        let mut bytes = answer(b"abcd".to_vec(), &budget).unwrap();
+        let piece = bytes.split_to(1);
+        assert!(matches!(answer(b"ab".to_vec(), &budget), Err(Error::BodyBudget)));
+        drop(bytes);
+        assert_eq!(budget.left.load(Ordering::Relaxed), 1);
+        drop(piece);
+        assert_eq!(budget.left.load(Ordering::Relaxed), 5);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_come_ends() {
         let body = Body::from_stream(Never);
         let error = read(body, &HeaderMap::new(), &limits(5), &BodyBudget::new(5)).await.unwrap_err();
         assert!(matches!(error, Error::BodyTimeout));
+    }
+
+    proptest! {
+        #[test]
+        fn bodies_never_have_more_than_their_budget_and_give_all_of_it_back(
+            total in 0..1000_u64,
+            steps in prop::collection::vec((0..4_usize, prop_oneof![4 => 0..600_u64, 1 => Just(u64::MAX)], any::<bool>()), 0..40),
+        ) {
+            let budget = BodyBudget::new(total);
+            let share = || Share { budget: Arc::clone(&budget), taken: 0 };
+            let mut shares = [share(), share(), share(), share()];
+            let mut taken = [0_u64; 4];
+            for (index, bytes, ends) in steps {
+                let left = total - taken.iter().sum::<u64>();
+                prop_assert_eq!(shares[index].take(bytes).is_ok(), bytes <= left);
+                if bytes <= left {
+                    taken[index] += bytes;
+                }
+                if ends {
+                    shares[index] = share();
+                    taken[index] = 0;
+                }
+                prop_assert_eq!(budget.left.load(Ordering::Relaxed), total - taken.iter().sum::<u64>());
+            }
+            drop(shares);
+            prop_assert_eq!(budget.left.load(Ordering::Relaxed), total);
+        }
     }
 
     struct Never;

@@ -1,110 +1,95 @@
-//! A deployment, with what HTTP needs of it.
+//! Endpoints: what clients ask, and which deployment answers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use scorebox_sandbox::{Bundle, Deployment, Limits, Sandbox, Schema, SealError, Stage};
-use scorebox_telemetry::{Context, Exception, ExceptionKind, Telemetry};
+use http::{HeaderMap, HeaderName};
 
-use crate::input::InputMode;
-use crate::scorer_log::ScorerLog;
-use crate::settings::Settings;
-use crate::swagger::{self, ScorerSchema, Service, Swagger, SwaggerVersion};
+use crate::credentials::KeyHash;
+use crate::deployed::Deployed;
+use crate::parking::Slot;
+use crate::tenant::Tenant;
+use crate::traffic::{self, Traffic};
 
-/// A deployment that answers HTTP requests.
+/// `azureml-model-deployment`: in a request the deployment that is to answer, whatever the traffic; in an answer the one that
+/// did. As in Azure ML's managed online endpoints.
+pub(crate) static MODEL_DEPLOYMENT: HeaderName = HeaderName::from_static("azureml-model-deployment");
+
+/// Tenant, endpoint and deployment of a server that serves one scorer.
+pub const DEFAULT: &str = "default";
+
+/// Who may ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody.
+    Open,
+    /// Who shows one of these keys.
+    Keys(Vec<KeyHash>),
+}
+
+/// An endpoint of a tenant: a value that never changes. A change puts another in its place.
 #[derive(Debug)]
 pub struct Endpoint {
-    pub(crate) deployment: Deployment,
-    pub(crate) mode: InputMode,
-    pub(crate) swagger: Swagger,
-}
-
-/// Why there is no endpoint. Nothing has changed.
-#[derive(Debug, thiserror::Error)]
-pub enum DeployError {
-    /// The scorer cannot be run.
-    #[error(transparent)]
-    Seal(#[from] SealError),
-    /// Its OpenAPI documents cannot be made.
-    #[error(transparent)]
-    Swagger(#[from] swagger::BuildError),
-}
-
-/// What is to be deployed.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// Name of the deployment.
+    /// Its tenant.
+    pub tenant: Arc<Tenant>,
+    /// Its name, which no other of its tenant has.
     pub name: String,
-    /// Its version, in words of the operator.
-    pub version: String,
-    /// What each instance may use.
-    pub limits: Limits,
-    /// OpenAPI documents of the user, by file name.
-    pub swagger_files: BTreeMap<String, Bytes>,
+    /// Who may ask.
+    pub access: Access,
+    /// Host names, in lower case and without a port, whose root it is.
+    pub hosts: Vec<String>,
+    /// Deployments that can answer, by name.
+    pub deployments: BTreeMap<String, Arc<Slot>>,
+    /// Which of them does.
+    pub traffic: Traffic,
+}
+
+/// Who answers a request.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    pub(crate) tenant: Arc<Tenant>,
+    pub(crate) name: String,
+    pub(crate) slot: Arc<Slot>,
+    /// Whether a credential was shown, which is not for the scorer.
+    pub(crate) is_keyed: bool,
+    /// Who gets a copy.
+    pub(crate) mirror: Option<Arc<Slot>>,
 }
 
 impl Endpoint {
-    /// Makes an endpoint of a bundle. Blocks while it is sealed; `progress` is told before each stage. What the scorer
-    /// prints meanwhile goes to the log and to `telemetry`, and so does the reason when it fails.
-    pub fn deploy(
-        sandbox: &Sandbox,
-        settings: &Settings,
-        telemetry: &Telemetry,
-        bundle: &Bundle,
-        plan: Plan,
-        progress: &dyn Fn(Stage),
-    ) -> Result<Self, DeployError> {
-        let Plan { name, version, limits, swagger_files } = plan;
-        let log = Arc::new(ScorerLog::for_deployment(settings, &name, telemetry));
-        let module = sandbox
-            .seal(&name, &version, bundle, &limits, log, progress)
-            .inspect_err(|error| report(telemetry, error))?;
-        let schema = scorer_schema(&module.schema);
-        let service = Service {
-            name: &settings.service_name,
-            version: &settings.service_version,
-            path_prefix: &settings.path_prefix,
+    /// The endpoint of a server that serves one scorer: open to all, all requests to it.
+    pub(crate) fn single(tenant: Arc<Tenant>, deployed: Deployed) -> Self {
+        Self {
+            tenant,
+            name: DEFAULT.to_owned(),
+            access: Access::Open,
+            hosts: Vec::new(),
+            deployments: BTreeMap::from([(DEFAULT.to_owned(), Slot::fixed(DEFAULT, deployed))]),
+            traffic: Traffic::all_to(DEFAULT),
+        }
+    }
+
+    /// Chooses who answers a request with these headers; none where there is nobody.
+    pub(crate) fn choose(&self, headers: &HeaderMap) -> Option<Chosen> {
+        let drawn = traffic::draw();
+        // Who names a deployment wants to try that one: the mirror has nothing to do with it.
+        let (name, mirror) = match headers.get(&MODEL_DEPLOYMENT).filter(|_| !self.is_single()) {
+            Some(named) => (named.to_str().ok()?, None),
+            None => (self.traffic.choose(drawn)?, self.traffic.choose_mirror(traffic::draw())),
         };
-        let swagger = Swagger::build(&service, &schema, &swagger_files)?;
-        tracing::info!(target: "azmlinfsrv.swagger", "{}", swagger.summary());
-        Ok(Self { deployment: Deployment { name, version, limits, module }, mode: schema.mode, swagger })
+        let (name, slot) = self.deployments.get_key_value(name)?;
+        let mirror = mirror.and_then(|name| self.deployments.get(name)).cloned();
+        Some(Chosen {
+            tenant: Arc::clone(&self.tenant),
+            name: name.clone(),
+            slot: Arc::clone(slot),
+            is_keyed: !self.is_single(),
+            mirror,
+        })
     }
 
-    /// The deployment.
-    pub fn deployment(&self) -> &Deployment {
-        &self.deployment
-    }
-}
-
-/// Tells telemetry why a scorer cannot be deployed, if that is the scorer's doing.
-fn report(telemetry: &Telemetry, error: &SealError) {
-    if !matches!(error, SealError::Init(_) | SealError::Call { .. }) {
-        return;
-    }
-    let message = error.to_string();
-    let exception = Exception { kind: ExceptionKind::Init, type_name: "", message: &message, traceback: "" };
-    telemetry.exception(&Context::init(), &exception);
-}
-
-fn scorer_schema(schema: &Schema) -> ScorerSchema {
-    use scorebox_sandbox::{InputMode as Mode, SwaggerVersion as Version};
-    ScorerSchema {
-        mode: match schema.mode {
-            Mode::Plain => InputMode::Plain,
-            Mode::Json => InputMode::Json,
-            Mode::Raw => InputMode::Raw,
-        },
-        input: schema.input.clone(),
-        output: schema.output.clone(),
-        versions: schema
-            .versions
-            .iter()
-            .map(|version| match version {
-                Version::V2 => SwaggerVersion::V2,
-                Version::V3 => SwaggerVersion::V3,
-                Version::V31 => SwaggerVersion::V3_1,
-            })
-            .collect(),
+    /// Whether it is the endpoint of a server that serves one scorer, whose answers are those of the contract and no more.
+    pub(crate) fn is_single(&self) -> bool {
+        self.access == Access::Open
     }
 }

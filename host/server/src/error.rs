@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use scorebox_sandbox::Refused;
 
@@ -55,18 +55,35 @@ pub(crate) enum Error {
     BodyTimeout,
     /// *Own.* The body broke off or is not valid HTTP.
     BodyBroken,
-    /// *Own.* Too many bodies at the same time.
+    /// *Own.* Too many bodies, or answers, at the same time.
     BodyBudget,
     /// *Own.* Too many requests at the same time.
     Refused(Refused),
     /// *Own.* Nothing is deployed, or the server is about to end.
     NotReady,
+    /// *Own.* A quota of the tenant is used up.
+    Quota {
+        /// Which one.
+        quota: &'static str,
+        /// When there is more.
+        after: Duration,
+    },
+    /// *Own.* The deployment is not in memory, and cannot be loaded, or not soon.
+    NotLoaded {
+        /// When that is tried again.
+        after: Duration,
+    },
+    /// *Own.* No credential was shown, or one that opens nothing.
+    Unauthorized,
+    /// *Own.* No deployment of the endpoint gets the request.
+    NoDeployment,
 }
 
 impl Error {
     fn status(&self) -> StatusCode {
         match self {
-            Self::NotFound | Self::Swagger(_) => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NoDeployment | Self::Swagger(_) => StatusCode::NOT_FOUND,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Id(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Input(error) => error.status(),
@@ -75,8 +92,14 @@ impl Error {
             Self::Script | Self::Exit | Self::Timeout(_) | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyBudget | Self::Refused(Refused::Busy { .. }) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Refused(Refused::Stopping) | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+            Self::BodyBudget
+            | Self::Quota { .. }
+            | Self::Refused(Refused::Busy { .. } | Refused::CpuSpent { .. } | Refused::WaitedTooLong) => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::Refused(Refused::Stopping) | Self::NotReady | Self::NotLoaded { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -101,11 +124,24 @@ impl Error {
             }
             Self::BodyTimeout => "The request body did not arrive in time.".into(),
             Self::BodyBroken => "The request body ended early or is not valid.".into(),
-            Self::BodyBudget | Self::Refused(Refused::Busy { .. }) => {
+            Self::BodyBudget
+            | Self::Refused(Refused::Busy { .. } | Refused::CpuSpent { .. } | Refused::WaitedTooLong) => {
                 "The server is busy: too many requests at the same time. Try again later.".into()
+            }
+            Self::Quota { quota, .. } => {
+                format!("The quota of {quota} is used up. Try again in {} s.", self.retry_after()).into()
             }
             Self::Refused(Refused::Stopping) => "The server is shutting down.".into(),
             Self::NotReady => "The server is not ready.".into(),
+            Self::NotLoaded { .. } => {
+                format!("The deployment is not loaded. Try again in {} s.", self.retry_after().max(1)).into()
+            }
+            Self::Unauthorized => {
+                "Show a key of the endpoint, as `Authorization: Bearer KEY` or `api-key: KEY`.".into()
+            }
+            Self::NoDeployment => {
+                "The endpoint has no deployment for this request: none of that name, or none with traffic.".into()
+            }
         }
     }
 
@@ -117,9 +153,23 @@ impl Error {
                 | Self::BodyTimeout
                 | Self::BodyBroken
                 | Self::BodyBudget
+                | Self::Quota { .. }
                 | Self::Refused(_)
                 | Self::NotReady
+                | Self::NotLoaded { .. }
+                | Self::Unauthorized
+                | Self::NoDeployment
         )
+    }
+
+    /// Seconds after which it may be tried again.
+    fn retry_after(&self) -> u64 {
+        match self {
+            Self::Quota { after, .. } | Self::NotLoaded { after } => {
+                after.as_secs() + u64::from(after.subsec_nanos() > 0)
+            }
+            _ => 1,
+        }
     }
 
     fn run_function_failed(&self) -> bool {
@@ -137,8 +187,14 @@ impl IntoResponse for Error {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(&RUN_FUNCTION_FAILED, python_bool(self.run_function_failed()));
-        if matches!(self, Self::BodyBudget | Self::Refused(_) | Self::NotReady) {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        if matches!(
+            self,
+            Self::BodyBudget | Self::Quota { .. } | Self::Refused(_) | Self::NotReady | Self::NotLoaded { .. }
+        ) {
+            headers.insert(RETRY_AFTER, HeaderValue::from(self.retry_after().max(1)));
+        }
+        if matches!(self, Self::Unauthorized) {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if matches!(self, Self::BodyTooLarge(_) | Self::BodyTimeout | Self::BodyBroken) {
             // What is left of the body would be taken for the next request.

@@ -360,6 +360,12 @@ mod tests {
         assert_eq!(values(&response, &X_MS_CLIENT_REQUEST_ID), ["C"]);
     }
 
+    /// What a header can carry, of any length about the limit.
+    fn id() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![Just(b'\t'), b' '..=b'~', 0x80..=0xff_u8];
+        prop_oneof![prop::collection::vec(byte.clone(), 0..4), prop::collection::vec(byte, 96..105)]
+    }
+
     proptest! {
         #[test]
         fn no_header_makes_it_panic(
@@ -383,6 +389,51 @@ mod tests {
                 Err(error) => error.ids().write_headers(&mut response),
             }
             prop_assert_eq!(joined(&response, &TRACE_ID), joined(&headers, &TRACE_ID));
+        }
+
+        #[test]
+        fn any_bytes_are_echoed_by_the_rules_of_the_table(
+            lines in prop::collection::vec((0..4_usize, id()), 0..6),
+        ) {
+            let names = [&X_REQUEST_ID, &X_MS_REQUEST_ID, &X_MS_CLIENT_REQUEST_ID, &TRACE_ID];
+            let mut headers = HeaderMap::new();
+            let mut values: [Option<Vec<u8>>; 4] = [const { None }; 4];
+            for (name, value) in &lines {
+                headers.append(names[*name], HeaderValue::from_bytes(value).unwrap());
+                let before = values[*name].take();
+                values[*name] = Some(before.map_or_else(|| value.clone(), |before| [&before, &b","[..], value].concat()));
+            }
+            let [request, legacy, client, trace] = values;
+            let (legacy, client) = (legacy.unwrap_or_default(), client.unwrap_or_default());
+            let is_long = |id: &[u8]| id.len() > MAX_LENGTH;
+            let result = RequestIds::from_headers(&headers);
+            let (ids, expected) = match &result {
+                Err(error) => {
+                    let of_request = request.as_deref().is_some_and(is_long);
+                    prop_assert!(of_request || is_long(&legacy) || is_long(&client));
+                    prop_assert_eq!(of_request, error.to_string().starts_with("x-request-id"));
+                    let request = if of_request { Vec::new() } else { request.unwrap_or(b"G".to_vec()) };
+                    (error.ids(), [request, Vec::new(), Vec::new()])
+                }
+                Ok(ids) => {
+                    prop_assert!(!request.as_deref().is_some_and(is_long) && !is_long(&legacy) && !is_long(&client));
+                    prop_assert_eq!(ids.deprecated_header_used(), !legacy.is_empty());
+                    let request = request.unwrap_or(b"G".to_vec());
+                    // Each stands for the one before it where there is none.
+                    let of_client = if client.is_empty() { legacy.clone() } else { client };
+                    let of_legacy = [&legacy, &of_client, &request].into_iter().find(|id| !id.is_empty()).cloned();
+                    (ids, [request.clone(), of_legacy.unwrap_or_default(), of_client])
+                }
+            };
+            let mut response = HeaderMap::new();
+            ids.write_headers(&mut response);
+            let fresh = ids.request_id().into_owned();
+            for (name, expected) in names.into_iter().zip(expected) {
+                let expected = if expected == b"G" { fresh.clone().into_bytes() } else { expected };
+                let found = response.get(name).map(HeaderValue::as_bytes);
+                prop_assert_eq!(found, Some(&*expected).filter(|id| !id.is_empty()), "{}", name);
+            }
+            prop_assert_eq!(response.get(&TRACE_ID).map(HeaderValue::as_bytes), trace.as_deref());
         }
     }
 }

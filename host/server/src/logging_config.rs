@@ -22,6 +22,9 @@ const PLAIN_FORMAT: &str = "%(message)s";
 const SERVERS_FORMATTER: &str = ".AMLLogFormatter";
 const SERVERS_FORMAT: &str = "%(asctime)s %(levelname).1s [%(process)d] %(name)s - %(message)s";
 
+/// Characters that a field may be filled up to.
+const MAX_WIDTH: usize = 1024;
+
 /// Why a `logging.json` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingConfigError {
@@ -337,7 +340,7 @@ fn percent_pieces(format: &str) -> Result<Vec<Piece>, &'static str> {
         let after = after.strip_prefix('(').ok_or("has a % that no name in parentheses follows")?;
         let (name, after) = after.split_once(')').ok_or("has a parenthesis that is not closed")?;
         let end = after.find(|char: char| char.is_ascii_alphabetic()).ok_or("has a field without a conversion")?;
-        pieces.push(Piece::Field(field(name, &after[..end])));
+        pieces.push(Piece::Field(field(name, &after[..end])?));
         rest = &after[end + 1..];
     }
     pieces.push(Piece::Text(rest.to_owned()));
@@ -361,7 +364,7 @@ fn brace_pieces(format: &str) -> Result<Vec<Piece>, &'static str> {
         let spec = spec.trim_end_matches(|char: char| char.is_ascii_alphabetic());
         let spec =
             spec.strip_prefix('<').map_or_else(|| spec.trim_start_matches('>').to_owned(), |rest| format!("-{rest}"));
-        pieces.push(Piece::Field(field(name, &spec)));
+        pieces.push(Piece::Field(field(name, &spec)?));
         rest = after;
     }
     pieces.push(Piece::Text(rest.to_owned()));
@@ -369,16 +372,22 @@ fn brace_pieces(format: &str) -> Result<Vec<Piece>, &'static str> {
 }
 
 /// A field, from what stands between its name and its conversion: `-8`, `.1`, `03`.
-fn field(name: &str, spec: &str) -> Field {
+fn field(name: &str, spec: &str) -> Result<Field, &'static str> {
     let flags = spec.chars().take_while(|char| matches!(char, '-' | '0' | '+' | ' ' | '#')).collect::<String>();
     let (width, precision) = spec[flags.len()..].split_once('.').unwrap_or((&spec[flags.len()..], ""));
-    Field {
+    // What is no number has no effect; one with more digits than fit is a number all the same.
+    let is_number = !width.is_empty() && width.bytes().all(|digit| digit.is_ascii_digit());
+    let width = if is_number { width.parse().unwrap_or(usize::MAX) } else { 0 };
+    if width > MAX_WIDTH {
+        return Err("has a field that is more than 1024 characters wide");
+    }
+    Ok(Field {
         name: name.to_owned(),
         left: flags.contains('-'),
         zero: flags.contains('0'),
-        width: width.parse().unwrap_or(0),
+        width,
         precision: precision.parse().ok(),
-    }
+    })
 }
 
 /// The time in UTC, by the codes of `strftime` that logs use; without a format as Python's logging writes it.

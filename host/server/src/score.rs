@@ -3,29 +3,37 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody};
 use axum::response::Response;
 use bytes::Bytes;
 use http::header;
 use http::request::Parts;
+use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http_body_util::BodyExt as _;
 use hyper::body::Frame;
-use scorebox_sandbox::{Exception, Fault, Outcome, Piece, Request, Response as Scored, Run, Streamed, Trap};
+use scorebox_sandbox::{
+    Exception, Fault, LogSink, Outcome, Piece, Priority, Request, Response as Scored, Run, Streamed, Trap,
+};
 use scorebox_telemetry::ExceptionKind;
 use tokio::time::{Sleep, sleep};
-use tracing::Span;
+use tracing::{Instrument as _, Span};
 
-use crate::app::{self, App, DEFAULT_ENDPOINT, client, sent_uri};
+use crate::app::{self, App, client, scorers_uri};
 use crate::body;
+use crate::credentials;
+use crate::endpoint::Chosen;
 use crate::error::{Error, RUN_FUNCTION_FAILED, python_bool};
 use crate::ids::RequestIds;
 use crate::input::{self, InputError, InputMode};
+use crate::parking::Slot;
 use crate::python_json;
 use crate::recorder::Recorder;
 use crate::scorer_log::ScorerLog;
-use crate::settings::Settings;
+use crate::settings::BodyLimits;
+use crate::tenant::{self, Tenant};
 
 /// `x-ms-run-fn-exec-ms`: how long `run` took.
 static RUN_FN_EXEC_MS: HeaderName = HeaderName::from_static("x-ms-run-fn-exec-ms");
@@ -35,6 +43,9 @@ const EXITS: [&str; 3] = ["GeneratorExit", "KeyboardInterrupt", "SystemExit"];
 
 /// Headers that a scorer's response may have.
 const MAX_HEADERS: usize = 1000;
+
+/// Bytes of the name of a header that the log shows when it is not valid.
+const SHOWN_NAME: usize = 200;
 
 /// Headers of a response that are the connection's or the server's to set.
 const NOT_THE_SCORERS: [HeaderName; 8] = [
@@ -50,14 +61,24 @@ const NOT_THE_SCORERS: [HeaderName; 8] = [
 
 /// Answers a request on `/score`.
 pub(crate) async fn score(
-    app: &App,
+    app: &Arc<App>,
+    Chosen { tenant, slot, is_keyed, mirror, .. }: Chosen,
     ids: &RequestIds,
     parts: &Parts,
     body: Body,
     recorder: Option<&Arc<Recorder>>,
 ) -> Result<Response, Error> {
-    let endpoint = app.endpoints.get(DEFAULT_ENDPOINT).ok_or(Error::NotReady)?;
-    if endpoint.mode != InputMode::Raw {
+    let start = Instant::now();
+    let resident = slot.resident();
+    let is_admitted = resident.is_none();
+    let deployed = if let Some(deployed) = resident {
+        deployed
+    } else {
+        // Nothing is loaded for a request that is refused.
+        tenant.admits(&app.sandbox)?;
+        slot.deployed().await?
+    };
+    if deployed.mode != InputMode::Raw {
         match parts.method {
             Method::OPTIONS => {
                 let mut response = app::text("");
@@ -68,28 +89,79 @@ pub(crate) async fn score(
             _ => {}
         }
     }
-    app.sandbox.admits().map_err(Error::Refused)?;
-    let (request, share) = receive(app, endpoint.mode, ids, parts, body).await?;
+    if !is_admitted {
+        tenant.admits(&app.sandbox)?;
+    }
+    let (mut request, share) = receive(app, &tenant, deployed.mode, ids, parts, body).await?;
+    if is_keyed && let Some((_, header)) = credentials::shown(&parts.headers) {
+        request.headers.retain(|(name, _)| name != header.as_str());
+    }
     let models = app.settings.model_data.as_ref().filter(|_| recorder.is_some());
     let data = models.map(|models| (models, request.body.clone()));
-    let log = ScorerLog::for_request(&app.settings, &request.id, recorder.cloned());
-    let run = app.sandbox.run(&endpoint.deployment, request, Arc::new(log)).await;
-    drop(share);
-    if let (Some(recorder), Some((models, input)), Outcome::Response(scored)) = (recorder, data, &run.outcome) {
-        record_model_data(recorder, models, endpoint.mode, &input, scored);
+    let log = Arc::new(ScorerLog::for_request(&app.settings, &request.id, recorder.cloned(), &deployed.journal));
+    if let Some(mirror) = mirror {
+        copy_to(app, Arc::clone(&tenant), mirror, deployed.mode, &request);
     }
-    answer(&app.settings, recorder, run)
+    let run =
+        app.sandbox.run_in(tenant.lane(), &deployed.deployment, request, Arc::clone(&log) as Arc<dyn LogSink>).await;
+    drop(share);
+    deployed.journal.ran(&run.outcome, start.elapsed());
+    if let (Some(recorder), Some((models, input)), Outcome::Response(scored)) = (recorder, data, &run.outcome) {
+        record_model_data(recorder, models, deployed.mode, &input, scored);
+    }
+    answer(app, &log, run)
+}
+
+/// Gives a mirror a copy of a request. Nobody waits for it, and its answer is dropped.
+fn copy_to(app: &Arc<App>, tenant: Arc<Tenant>, mirror: Arc<Slot>, mode: InputMode, request: &Request) {
+    // What is live comes first: a copy is the first thing that is left out.
+    let Ok(share) = body::charge(request.body.len() as u64, &app.body_budget) else { return };
+    let (app, request) = (Arc::clone(app), request.clone());
+    let copied = async move {
+        // Why it is not loaded is in the log.
+        let Ok(mirror) = mirror.deployed().await else { return };
+        if mirror.mode != mode {
+            let name = &mirror.deployment.name;
+            tracing::warn!(
+                "a request is not mirrored to {name}, which takes its input in another way than the deployment that answers"
+            );
+            return;
+        }
+        let log = Arc::new(ScorerLog::for_request(&app.settings, &request.id, None, &mirror.journal));
+        let sink = Arc::clone(&log) as Arc<dyn LogSink>;
+        let (lane, priority) = (tenant.lane(), Priority::Background);
+        let run = app.sandbox.run_with_priority(lane, priority, &mirror.deployment, request, sink).await;
+        drop(share);
+        mirror.journal.mirrored(&run.outcome);
+        if let Outcome::Refused(refused) = run.outcome {
+            tracing::debug!("a request is not mirrored: {refused}");
+            return;
+        }
+        match answer(&app, &log, run) {
+            // It runs to its end, as it would for a client.
+            Ok(response) => {
+                let mut body = response.into_body();
+                while let Some(Ok(_)) = body.frame().await {}
+            }
+            Err(error) => {
+                tracing::warn!("{} failed a request that was mirrored to it: {error:?}", mirror.deployment.name);
+            }
+        }
+    };
+    tokio::spawn(copied.in_current_span());
 }
 
 /// The request as the scorer gets it, once all of it has come. Its body is charged for until its share is dropped.
 async fn receive(
     app: &App,
+    tenant: &Tenant,
     mode: InputMode,
     ids: &RequestIds,
     parts: &Parts,
     body: Body,
 ) -> Result<(Request, body::Share), Error> {
-    let (body, share) = body::read(body, &parts.headers, &app.settings.body, &app.body_budget).await?;
+    let limits = BodyLimits { max: app.settings.body.max.min(tenant.max_body()), ..app.settings.body };
+    let (body, share) = body::read(body, &parts.headers, &limits, &app.body_budget).await?;
     let query = parts.uri.query();
     let input = input::prepare(mode, &parts.method, &parts.headers, query, body).map_err(Error::Input)?;
     Ok((request(ids, parts, input), share))
@@ -102,19 +174,21 @@ impl App {
     pub async fn scorers_request(&self, mode: InputMode, request: http::Request<Body>) -> Option<Request> {
         let (parts, body) = request.into_parts();
         let ids = RequestIds::from_headers(&parts.headers).ok()?;
-        let received = receive(self, mode, &ids, &parts, body).await.ok()?;
+        let tenant = Tenant::nobody(&self.sandbox);
+        let received = receive(self, &tenant, mode, &ids, &parts, body).await.ok()?;
         Some(received.0)
     }
 }
 
 /// The request with its input.
 fn request(ids: &RequestIds, parts: &Parts, input: Vec<u8>) -> Request {
-    let uri = sent_uri(parts);
+    let uri = scorers_uri(parts);
     Request {
         id: ids.request_id().into_owned(),
         client_request_id: ids.client_request_id().map(std::borrow::Cow::into_owned),
         method: parts.method.as_str().to_owned(),
-        scheme: "http".to_owned(),
+        // As it came on its connection.
+        scheme: parts.extensions.get().unwrap_or(&Scheme::HTTP).to_string(),
         path: uri.path().to_owned(),
         query: uri.query().map(str::to_owned),
         headers: parts
@@ -128,8 +202,9 @@ fn request(ids: &RequestIds, parts: &Parts, input: Vec<u8>) -> Request {
 }
 
 /// The answer to the client; what it must not know goes to the log.
-fn answer(settings: &Settings, recorder: Option<&Arc<Recorder>>, run: Run) -> Result<Response, Error> {
-    let failed = Failed { recorder };
+fn answer(app: &App, log: &Arc<ScorerLog>, run: Run) -> Result<Response, Error> {
+    let failed = Failed { log };
+    let settings = &app.settings;
     tracing::debug!(
         target: "azmlinfsrv",
         queued_us = run.timing.queued.as_micros(),
@@ -139,11 +214,12 @@ fn answer(settings: &Settings, recorder: Option<&Arc<Recorder>>, run: Run) -> Re
     );
     match run.outcome {
         Outcome::Response(Scored { status, headers, body }) => {
+            let body = body::answer(body, &app.body_budget)?;
             response(status, headers, run.timing.run, Body::from(body))
         }
         Outcome::Stream(mut streamed) => {
             let headers = std::mem::take(&mut streamed.headers);
-            response(streamed.status, headers, run.timing.run, Body::new(StreamBody::new(streamed, recorder.cloned())))
+            response(streamed.status, headers, run.timing.run, Body::new(StreamBody::new(streamed, Arc::clone(log))))
         }
         Outcome::Fault(Fault::BadInput(message)) => Err(Error::BadInput(message)),
         Outcome::Fault(Fault::UnsupportedInput(message)) => Err(Error::UnsupportedInput(message)),
@@ -157,7 +233,7 @@ fn answer(settings: &Settings, recorder: Option<&Arc<Recorder>>, run: Run) -> Re
         }
         Outcome::Fault(Fault::Unencodable(exception)) => {
             // It is the answer that is wrong, which the contract takes for an error of the server's.
-            log_exception(&exception);
+            log.failed(&described(&exception));
             Err(Error::Internal)
         }
         Outcome::Trap(trap) => {
@@ -172,7 +248,7 @@ fn answer(settings: &Settings, recorder: Option<&Arc<Recorder>>, run: Run) -> Re
             failed.out_of_time(limit);
             Err(Error::Timeout(limit))
         }
-        Outcome::Refused(refused) => Err(Error::Refused(refused)),
+        Outcome::Refused(refused) => Err(tenant::refused(refused)),
     }
 }
 
@@ -192,52 +268,52 @@ fn record_model_data(recorder: &Recorder, models: &[String], mode: InputMode, in
 
 /// Tells the log, and telemetry, how a scorer failed.
 struct Failed<'a> {
-    recorder: Option<&'a Arc<Recorder>>,
+    log: &'a ScorerLog,
 }
 
 impl Failed<'_> {
     fn raised(&self, kind: ExceptionKind, exception: &Exception) {
-        log_exception(exception);
-        if let Some(recorder) = self.recorder {
+        self.log.failed(&described(exception));
+        if let Some(recorder) = self.log.recorder() {
             recorder.exception(kind, exception);
         }
     }
 
     fn trapped(&self, Trap { reason, backtrace }: Trap) {
         let separator = if backtrace.is_empty() { "" } else { "\n" };
-        tracing::error!(target: "azmlinfsrv", "run() was stopped: {reason}{separator}{backtrace}");
+        self.log.failed(&format!("run() was stopped: {reason}{separator}{backtrace}"));
         self.stopped(ExceptionKind::Script, "Trap", reason, backtrace);
     }
 
     fn out_of_memory(&self, limit: u64) {
         let message = format!("it needed more memory than the limit of {limit} bytes");
-        tracing::error!(target: "azmlinfsrv", "run() was stopped: {message}");
+        self.log.failed(&format!("run() was stopped: {message}"));
         self.stopped(ExceptionKind::Script, "MemoryError", message, String::new());
     }
 
     fn out_of_time(&self, limit: Duration) {
         let message = format!("Scoring timeout after {} ms", limit.as_millis());
-        tracing::error!(target: "azmlinfsrv", "run() was stopped: {message}");
+        self.log.failed(&format!("run() was stopped: {message}"));
         self.stopped(ExceptionKind::Timeout, "TimeoutError", message, String::new());
     }
 
     /// Tells telemetry of what the scorer could not raise itself any more.
     fn stopped(&self, kind: ExceptionKind, type_name: &str, message: String, traceback: String) {
-        if let Some(recorder) = self.recorder {
+        if let Some(recorder) = self.log.recorder() {
             recorder.exception(kind, &Exception { kind: type_name.to_owned(), message, traceback });
         }
     }
 }
 
-fn log_exception(Exception { kind, message, traceback }: &Exception) {
+pub(crate) fn described(Exception { kind, message, traceback }: &Exception) -> String {
     let traceback = traceback.trim_end();
     // That of a group is drawn as a tree.
     if traceback.starts_with("Traceback ") || traceback.starts_with("  + Exception Group Traceback ") {
         // It ends with the kind and the message.
-        tracing::error!(target: "azmlinfsrv", "Encountered Exception: {traceback}");
+        format!("Encountered Exception: {traceback}")
     } else {
         let separator = if traceback.is_empty() { "" } else { "\n" };
-        tracing::error!(target: "azmlinfsrv", "Encountered Exception: {kind}: {message}{separator}{traceback}");
+        format!("Encountered Exception: {kind}: {message}{separator}{traceback}")
     }
 }
 
@@ -278,12 +354,12 @@ struct StreamBody {
     /// There when the scorer has ended otherwise than it should, until the connection is cut.
     cut: Option<Pin<Box<Sleep>>>,
     span: Span,
-    recorder: Option<Arc<Recorder>>,
+    log: Arc<ScorerLog>,
 }
 
 impl StreamBody {
-    fn new(streamed: Streamed, recorder: Option<Arc<Recorder>>) -> Self {
-        Self { streamed: Some(streamed), cut: None, span: Span::current(), recorder }
+    fn new(streamed: Streamed, log: Arc<ScorerLog>) -> Self {
+        Self { streamed: Some(streamed), cut: None, span: Span::current(), log }
     }
 }
 
@@ -308,7 +384,8 @@ impl HttpBody for StreamBody {
         self.streamed = None;
         let span = self.span.clone();
         let _in_request = span.enter();
-        let failed = Failed { recorder: self.recorder.as_ref() };
+        let log = Arc::clone(&self.log);
+        let failed = Failed { log: &log };
         match run.outcome {
             Outcome::Response(_) => return Poll::Ready(None),
             Outcome::Fault(Fault::TimedOut(exception)) => failed.raised(ExceptionKind::Timeout, &exception),
@@ -333,12 +410,13 @@ struct BodyCut;
 
 /// Adds a header of the scorer's, unless it is not the scorer's to set or no header at all.
 fn append(headers: &mut HeaderMap, name: &str, value: Vec<u8>) {
-    let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else {
-        tracing::warn!(target: "azmlinfsrv", "run() set a header that is not valid HTTP, which is left out: {name:?}");
+    let (Ok(parsed), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else {
+        let shown = &name[..name.floor_char_boundary(SHOWN_NAME)];
+        tracing::warn!(target: "azmlinfsrv", "run() set a header that is not valid HTTP, which is left out: {shown:?}");
         return;
     };
-    if NOT_THE_SCORERS.contains(&name) || name.as_str() == "keep-alive" || name.as_str().starts_with("proxy-") {
+    if NOT_THE_SCORERS.contains(&parsed) || parsed.as_str() == "keep-alive" || parsed.as_str().starts_with("proxy-") {
         return;
     }
-    headers.append(name, value);
+    headers.append(parsed, value);
 }

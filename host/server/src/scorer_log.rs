@@ -6,6 +6,7 @@ use scorebox_sandbox::{LogLevel, LogSink, LogStream};
 use scorebox_telemetry::Telemetry;
 use tracing::Span;
 
+use crate::metrics::Journal;
 use crate::recorder::Recorder;
 use crate::settings::Settings;
 
@@ -16,24 +17,50 @@ pub(crate) struct ScorerLog {
     /// What a line that is printed begins with.
     prefix: Option<String>,
     recorder: Option<Arc<Recorder>>,
+    journal: Arc<Journal>,
+    /// The request that it says it for.
+    id: Option<String>,
 }
 
 /// Stands for the id of a request where there is none.
-const NO_REQUEST: &str = "00000000-0000-0000-0000-000000000000";
+pub(crate) const NO_REQUEST: &str = "00000000-0000-0000-0000-000000000000";
 /// The logger of what Python scripts print.
 const PRINT_LOGGER: &str = "azmlinfsrv.print";
 
 impl ScorerLog {
     /// For a request, whose span is the current one.
-    pub(crate) fn for_request(settings: &Settings, id: &str, recorder: Option<Arc<Recorder>>) -> Self {
-        Self { span: Span::current(), prefix: settings.log.print_request_id.then(|| format!("{id},")), recorder }
+    pub(crate) fn for_request(
+        settings: &Settings,
+        id: &str,
+        recorder: Option<Arc<Recorder>>,
+        journal: &Arc<Journal>,
+    ) -> Self {
+        let prefix = settings.log.print_request_id.then(|| format!("{id},"));
+        Self { span: Span::current(), prefix, recorder, journal: Arc::clone(journal), id: Some(id.to_owned()) }
     }
 
     /// For a scorer that is being deployed, which serves no request.
-    pub(crate) fn for_deployment(settings: &Settings, name: &str, telemetry: &Telemetry) -> Self {
+    pub(crate) fn for_deployment(
+        settings: &Settings,
+        name: &str,
+        telemetry: &Telemetry,
+        journal: &Arc<Journal>,
+    ) -> Self {
         let prefix = settings.log.print_request_id.then(|| format!("{NO_REQUEST},"));
         let recorder = Recorder::of_deployment(telemetry);
-        Self { span: tracing::info_span!("deploy", deployment = name), prefix, recorder }
+        let span = tracing::info_span!("deploy", deployment = name);
+        Self { span, prefix, recorder, journal: Arc::clone(journal), id: None }
+    }
+
+    /// Says why the scorer failed, on the part of the server.
+    pub(crate) fn failed(&self, text: &str) {
+        tracing::error!(target: "azmlinfsrv", "{text}");
+        self.journal.log.write(self.id.as_deref(), LogLevel::Error, text);
+    }
+
+    /// Who is told for telemetry.
+    pub(crate) fn recorder(&self) -> Option<&Arc<Recorder>> {
+        self.recorder.as_ref()
     }
 }
 
@@ -42,6 +69,7 @@ impl LogSink for ScorerLog {
         if let Some(recorder) = &self.recorder {
             recorder.log(stream, level, logger, text);
         }
+        self.journal.log.write(self.id.as_deref(), level, text);
         let scorer_logger = (!logger.is_empty()).then_some(logger);
         let is_printed = stream != LogStream::Logger || logger == PRINT_LOGGER;
         let prefix = self.prefix.as_deref().filter(|_| is_printed).unwrap_or_default();

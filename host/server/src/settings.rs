@@ -1,10 +1,13 @@
 //! What the server is told: values that have been checked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
 
 use crate::cors::Cors;
+use crate::jwt::Tokens;
+use crate::parking::ParkingSettings;
 
 /// How the server answers.
 #[derive(Debug, Clone)]
@@ -26,6 +29,12 @@ pub struct Settings {
     pub scoring_timeout: Duration,
     /// What the log has of requests.
     pub log: LogSettings,
+    /// Whether there are endpoints of tenants, below `/TENANT/ENDPOINT`.
+    pub tenants: bool,
+    /// What checks tokens, where tenants may show them instead of keys.
+    pub tokens: Option<Arc<Tokens>>,
+    /// When their deployments are parked.
+    pub parking: ParkingSettings,
     /// Whether answers are those of a managed online endpoint.
     pub managed: bool,
     /// Whether telemetry gets the bodies of responses.
@@ -45,6 +54,9 @@ impl Default for Settings {
             body: BodyLimits::default(),
             scoring_timeout: Duration::from_hours(1),
             log: LogSettings::default(),
+            tenants: false,
+            tokens: None,
+            parking: ParkingSettings::default(),
             managed: false,
             record_responses: true,
             model_data: None,
@@ -79,7 +91,8 @@ impl Default for LogSettings {
 pub struct BodyLimits {
     /// Bytes of one body. Default 100 MiB.
     pub max: u64,
-    /// Bytes of all bodies that are being read or scored at the same time. Default 1 GiB.
+    /// Bytes of all bodies that are being read or scored at the same time, and of all answers that are not taken yet.
+    /// Default 1 GiB.
     pub total: u64,
     /// How long a body may take, and besides a second for each [`BodyLimits::MIN_RATE`] bytes that have come. Default 30 s.
     pub timeout: Duration,

@@ -673,6 +673,11 @@ impl Adapter<'_> {
         let Some(pointer) = reference.strip_prefix('#') else {
             return Ok(value.clone());
         };
+        let wrong = || BuildError::Reference { fragment: self.fragment.what, reference: reference.to_owned() };
+        // An anchor: the versions have no word for it.
+        if !pointer.is_empty() && !pointer.starts_with('/') {
+            return Err(wrong());
+        }
         let base = self.version.definitions();
         for start in ["/$defs/", "/definitions/", "/components/schemas/"] {
             let Some(path) = pointer.strip_prefix(start) else {
@@ -684,7 +689,7 @@ impl Adapter<'_> {
             let decoded_name = PyStr::from(&*percent_decode(&own_name, false));
             return match self.names.get(&own_name).or_else(|| self.names.get(decoded_name.as_escaped())) {
                 Some(name) => Ok(escaped(&format!("{base}{name}{rest}"))),
-                None => Err(BuildError::Reference { fragment: self.fragment.what, reference: reference.to_owned() }),
+                None => Err(wrong()),
             };
         }
         Ok(escaped(&format!("{base}{}{pointer}", self.component)))
@@ -1035,6 +1040,11 @@ mod tests {
                 None,
                 Some(r##"{"items": {"$ref": "#/$defs/Row"}}"##),
                 "the scorer's output schema refers to #/$defs/Row, which it does not define",
+            ),
+            (
+                Some(r##"{"items": {"$ref": "#row"}, "$defs": {"Row": {"$anchor": "row"}}}"##),
+                None,
+                "the scorer's input schema refers to #row, which it does not define",
             ),
         ] {
             let error = Swagger::build(&ML_SERVICE, &schema(input, output), &BTreeMap::new()).unwrap_err();

@@ -127,13 +127,17 @@ impl Serialize for Tags<'_> {
     }
 }
 
-/// Properties, of which the last with a name counts.
-#[derive(Default)]
-struct Properties<'a>(BTreeMap<Cow<'a, str>, Cow<'a, str>>);
+/// Properties, of which the last with a name counts. Their values have their share of the item.
+struct Properties<'a>(BTreeMap<Cow<'a, str>, Cow<'a, str>>, Share);
 
 impl<'a> Properties<'a> {
+    fn new(share: Share) -> Self {
+        Self(BTreeMap::new(), share)
+    }
+
     fn set(&mut self, name: &'a str, value: impl Into<Cow<'a, str>>) {
-        self.0.insert(Cow::Borrowed(limit::cut(name, limit::NAME)), limit::cut_cow(value.into(), limit::VALUE));
+        let value = limit::cut_cow(value.into(), limit::VALUE / self.1.0);
+        self.0.insert(Cow::Borrowed(limit::cut(name, limit::NAME)), value);
     }
 
     /// Where the record comes from, which is here unless an attribute says better.
@@ -237,16 +241,16 @@ fn request<'a>(
     item: &'a RequestItem,
     share: Share,
 ) -> RequestData<'a> {
-    let mut properties = Properties::default();
+    let mut properties = Properties::new(share);
     let success = item.status < 400;
     if let Some(context) = context {
         properties.ids(sender, context);
     }
     if let Some(body) = &item.response {
-        properties.set("Response Value", share.of(response_text(body), limit::VALUE));
+        properties.set("Response Value", response_text(body));
     }
     properties.set("name", &*item.route);
-    properties.set("url", share.of(&item.url, limit::VALUE));
+    properties.set("url", &*item.url);
     properties.set("start_time", microseconds(item.start));
     properties.set("duration", clock(item.duration, 3));
     properties.set("resultCode", item.status.to_string());
@@ -273,7 +277,7 @@ fn exception<'a>(
     (kind, type_name, message, traceback): (ExceptionKind, &'a str, &'a str, &'a str),
     share: Share,
 ) -> ExceptionData<'a> {
-    let mut properties = Properties::default();
+    let mut properties = Properties::new(share);
     properties.source("exception", line!());
     if let Some(context) = context {
         let dimensions = Dictionary::new()
@@ -310,7 +314,7 @@ fn model_data<'a>(
     share: Share,
 ) -> MessageData<'a> {
     let (input, prediction) = (share.of(input, limit::VALUE), share.of(prediction, limit::VALUE));
-    let mut properties = Properties::default();
+    let mut properties = Properties::new(share);
     properties.source("model_data", line!());
     if let Some(context) = context {
         let dimensions = Dictionary::new()
@@ -338,10 +342,10 @@ fn log<'a>(
     (level, message, attributes): (Level, &'a str, &'a [(String, String)]),
     share: Share,
 ) -> MessageData<'a> {
-    let mut properties = Properties::default();
+    let mut properties = Properties::new(share);
     properties.source("log", line!());
     for (name, value) in attributes.iter().take(limit::ATTRIBUTES / share.0.min(8)) {
-        properties.set(name, share.of(value, limit::VALUE));
+        properties.set(name, &**value);
     }
     // After the attributes: a scorer does not say whose record it is.
     if let Some(context) = context {

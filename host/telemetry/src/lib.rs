@@ -25,7 +25,8 @@
 //! 1 s, 2 s … 60 s, or when `Retry-After` says; of a batch that is taken in part (206) only the items that may be taken
 //! later are sent again. What is refused for good is dropped and counted. Delivery is at least once.
 //!
-//! One warning a minute and endpoint says what is wrong, to the target `azmlinfsrv`. What telemetry logs about itself
+//! One warning a minute and endpoint says what is wrong with it, and one what is wrong with the disk, to the target
+//! `azmlinfsrv`. What telemetry logs about itself
 //! is never telemetry: [`Telemetry::log`] takes nothing from its threads, and the OpenTelemetry crates are built
 //! without logs of their own.
 //!
@@ -80,6 +81,8 @@ mod client;
 mod disk;
 mod envelope;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod item;
 mod limit;
 mod otlp;

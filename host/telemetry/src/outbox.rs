@@ -101,6 +101,8 @@ struct State {
     /// Nothing is sent any more.
     ended: bool,
     warnings: Warnings,
+    /// Of the disk: that an endpoint is away must not hide that nothing can be kept for it.
+    disk_warnings: Warnings,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -152,7 +154,7 @@ impl Outbox {
             Ok(removed) => self.drop_items(removed),
             Err(error) => {
                 let name = &self.shared.name;
-                state.warnings.warn(|| format!("Telemetry for {name} cannot be kept on disk: {error}"));
+                state.disk_warnings.warn(|| format!("Telemetry for {name} cannot be kept on disk: {error}"));
                 if state.ended { self.drop_items(batch.items) } else { self.push_memory(state, batch) }
             }
         }
@@ -295,16 +297,17 @@ impl Outbox {
             }
             Verdict::Later => {
                 self.delay(&mut state, retry_after.as_deref());
-                let kept = if state.disk.is_some() { "on disk" } else { "in memory" };
-                state.warnings.warn(|| {
-                    format!("Telemetry for {name} cannot be sent ({reason}). It is kept {kept} and tried again.")
-                });
                 if state.disk.is_some() {
                     for (_, batch) in std::mem::take(&mut state.memory) {
                         state.memory_bytes -= batch.body.len();
                         self.keep(&mut state, batch);
                     }
                 }
+                let is_on_disk = state.disk.is_some() && state.memory.is_empty();
+                let kept = if is_on_disk { "on disk" } else { "in memory" };
+                state.warnings.warn(|| {
+                    format!("Telemetry for {name} cannot be sent ({reason}). It is kept {kept} and tried again.")
+                });
             }
         }
     }

@@ -4,13 +4,18 @@
 //!   computes the same natively;
 //! - resident memory with 1 and with many deployments in one process;
 //! - scripts in Python: a fresh instance, many deployments, the time to the first answer;
+//! - what a tenant notices of another that offers a hundred times as much;
 //! - the time from the start of the process to its first answer, with a cold and with a warm cache.
 //!
 //! `make bench` builds what is needed and runs all of them. Everything stays on the loopback interface. The raw figures
 //! are in `target/load/results.json`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the table is the output of this program")]
 
+mod density;
+mod existence;
+mod fairness;
 mod machine;
+mod managed;
 mod memory;
 mod plain;
 mod process;
@@ -54,6 +59,20 @@ enum Command {
     Start,
     /// Scripts in Python: a fresh instance, many deployments, the time to the first answer.
     Python,
+    /// What a tenant notices of another that offers a hundred times as much.
+    Fairness,
+    /// Whether time tells another tenant's endpoint from one that is not there.
+    Existence,
+    /// Many deployments on one server: memory, and how fast they come back when they are parked. Takes as long as sealing all
+    /// of them; kept in the folder `SCOREBOX_LOAD_STATE`, if that is set, they are sealed once. Only when it is asked for.
+    Density {
+        /// Deployments of examples/iris-rust.
+        #[arg(long, default_value_t = 1000)]
+        rust: usize,
+        /// Deployments of a script in Python.
+        #[arg(long, default_value_t = 100)]
+        python: usize,
+    },
     /// The plain server.
     #[command(hide = true)]
     Plain {
@@ -79,6 +98,7 @@ fn main() -> ExitCode {
         Some(Command::Plain { port }) => plain::serve(port),
         Some(Command::Deployments { count }) => memory::deployments(count),
         Some(Command::PythonDeployments { count }) => python::deployments(count),
+        Some(Command::Density { rust, python }) => density::measure(rust, python),
         part => measure(part),
     };
     match result {
@@ -108,7 +128,13 @@ fn measure(part: Option<Command>) -> Result {
     if wanted(Command::Start) {
         raw.insert("start".to_owned(), start::measure(&program)?);
     }
-    write(&Value::Object(raw))
+    if wanted(Command::Existence) {
+        raw.insert("existence".to_owned(), existence::measure()?);
+    }
+    if wanted(Command::Fairness) {
+        raw.insert("fairness".to_owned(), fairness::measure()?);
+    }
+    write("results.json", &Value::Object(raw))
 }
 
 /// The root of the repository.
@@ -133,10 +159,10 @@ fn program() -> Result<PathBuf> {
     Ok(program)
 }
 
-fn write(raw: &Value) -> Result {
+fn write(name: &str, raw: &Value) -> Result {
     let folder = root().join("target/load");
     fs::create_dir_all(&folder)?;
-    let file = folder.join("results.json");
+    let file = folder.join(name);
     fs::write(&file, serde_json::to_vec_pretty(raw)?)?;
     println!("\nRaw figures: {}", fs::canonicalize(file)?.display());
     Ok(())

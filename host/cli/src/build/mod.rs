@@ -15,6 +15,7 @@ use std::str::FromStr;
 use bytesize::ByteSize;
 
 use self::python::PythonProject;
+pub(crate) use self::python::unpack_wheel;
 use self::rust::{RustProject, Target};
 use crate::console;
 use crate::failure::Failure;

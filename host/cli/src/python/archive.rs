@@ -1,6 +1,7 @@
-//! The archive of an app: what `scorebox build` makes and `scorebox serve` reads.
+//! Archives: an app in Python with its packages, which `scorebox build` makes, or a component with its model, which `scorebox
+//! deploy` makes. `scorebox serve` reads both.
 //!
-//! It is a ZIP file with `manifest.json` first, then the app's files in order of their paths. The same files make the same
+//! An archive is a ZIP file with `manifest.json` first, then the files in order of their paths. The same files make the same
 //! archive, byte for byte. Whoever serves an archive may have it from somewhere else, so reading one takes nothing for
 //! granted: names, numbers and sizes are checked, and what is unpacked is counted while it is unpacked.
 
@@ -9,7 +10,7 @@ use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, Write as _};
 use std::path::Path;
 
-use scorebox_sandbox::BundleFile;
+use scorebox_sandbox::{BundleFile, MODEL_DIR, MODULE_FILE};
 use serde::{Deserialize, Serialize};
 use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
@@ -22,8 +23,10 @@ use super::{GUEST_APP, GUEST_MODEL};
 pub(crate) const ARCHIVE_EXTENSION: &str = "scorebox";
 /// The form of archives that is written and read.
 const FORMAT: u32 = 1;
-/// What kind of app is in them.
+/// What is in them: an app in Python.
 const KIND: &str = "python";
+/// A component, with the files of its model directory.
+const KIND_COMPONENT: &str = "component";
 /// Name of the entry that says what the others are.
 const MANIFEST: &str = "manifest.json";
 /// Bytes that the manifest may have.
@@ -54,12 +57,15 @@ pub(crate) enum Bad {
     /// Another program is needed for it.
     #[error("it is of format {0}, and this version reads format {FORMAT}; use the version of scorebox that built it")]
     Format(u32),
-    /// It is not a Python app.
+    /// It is neither of the kinds that there are.
     #[error("it is of kind {0:?}, which this version cannot serve")]
     Kind(String),
     /// The script is not there.
     #[error("it has no {0}, which it says is its script; build it again")]
     NoScript(String),
+    /// There is nothing to run.
+    #[error("it has no {MODULE_FILE}; make it again")]
+    NoComponent,
     /// A name that could lead elsewhere.
     #[error("the name of its entry {0:?} is not one that `scorebox build` gives; build it again")]
     Name(String),
@@ -108,10 +114,24 @@ struct Manifest {
 }
 
 /// The part of the manifest that later formats will have as well.
-#[derive(Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Header {
     format: u32,
     kind: String,
+}
+
+/// What an archive holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Archived {
+    /// An app in Python.
+    App(App),
+    /// A component.
+    Component {
+        /// Its bytes.
+        component: Vec<u8>,
+        /// The files of its model directory, in order of their paths.
+        files: Vec<BundleFile>,
+    },
 }
 
 impl App {
@@ -126,36 +146,55 @@ impl App {
             requirements: requirements.map(str::to_owned),
             packages: self.packages.clone(),
         };
-        let mut json = serde_json::to_vec_pretty(&manifest)?;
-        json.push(b'\n');
-        let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
-        let options = SimpleFileOptions::default()
-            .compression_method(CompressionMethod::Deflated)
-            .last_modified_time(DateTime::DEFAULT)
-            .unix_permissions(MODE);
-        let files = self.files.iter().map(|file| (file.path.as_str(), file.contents.as_slice()));
-        for (path, contents) in std::iter::once((MANIFEST, json.as_slice())).chain(files) {
-            writer.start_file(path, options).map_err(io::Error::other)?;
-            writer.write_all(contents)?;
-        }
-        Ok(writer.finish().map_err(io::Error::other)?.into_inner())
+        pack(&manifest, self.files.iter().map(|file| (file.path.as_str(), file.contents.as_slice())))
     }
+}
 
-    /// Reads an archive that `scorebox build` made. Its files may have `limit` bytes once they are unpacked.
-    pub(crate) fn read_archive(path: &Path, limit: u64) -> Result<Self, AppError> {
+/// The archive of a component with the files of its model directory.
+pub(crate) fn archive_component(component: &[u8], files: &[BundleFile]) -> io::Result<Vec<u8>> {
+    let header = Header { format: FORMAT, kind: KIND_COMPONENT.to_owned() };
+    let files = files.iter().map(|file| (file.path.as_str(), file.contents.as_slice()));
+    pack(&header, std::iter::once((MODULE_FILE, component)).chain(files))
+}
+
+fn pack<'a>(manifest: &impl Serialize, files: impl Iterator<Item = (&'a str, &'a [u8])>) -> io::Result<Vec<u8>> {
+    let mut json = serde_json::to_vec_pretty(manifest)?;
+    json.push(b'\n');
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Deflated)
+        .last_modified_time(DateTime::DEFAULT)
+        .unix_permissions(MODE);
+    let mut add = |path: &str, contents: &[u8]| {
+        writer.start_file(path, options).map_err(io::Error::other)?;
+        writer.write_all(contents)
+    };
+    add(MANIFEST, &json)?;
+    for (path, contents) in files {
+        add(path, contents)?;
+    }
+    Ok(writer.finish().map_err(io::Error::other)?.into_inner())
+}
+
+impl Archived {
+    /// Reads an archive. Its files may have `limit` bytes once they are unpacked.
+    pub(crate) fn read(path: &Path, limit: u64) -> Result<Self, AppError> {
         let file = File::open(path).map_err(on(path))?;
         Self::unpack(io::BufReader::new(file), limit)
             .map_err(|reason| AppError::Archive { path: path.to_owned(), reason })
     }
 
-    /// Reads an archive.
+    /// Unpacks an archive.
     pub(crate) fn unpack(archive: impl Read + Seek, limit: u64) -> Result<Self, Bad> {
         let mut unpacking = Unpacking::new(archive, limit)?;
         let mut manifest = None;
+        let mut component = None;
         let mut files = BTreeMap::new();
         while let Some(entry) = unpacking.next()? {
             if entry.path == MANIFEST {
-                manifest = Some(read_manifest(&entry.contents)?);
+                manifest = Some(entry.contents);
+            } else if entry.path == MODULE_FILE {
+                component = Some(entry.contents);
             } else if PREFIXES.iter().any(|prefix| entry.path.split_once('/').is_some_and(|(top, _)| top == *prefix)) {
                 files.insert(entry.path, entry.contents);
             } else {
@@ -163,32 +202,50 @@ impl App {
             }
         }
         let manifest = manifest.ok_or(Bad::NoManifest)?;
+        let is_component = read_header(&manifest)?.kind == KIND_COMPONENT;
+        let is_models = |path: &String| path.strip_prefix(MODEL_DIR).is_some_and(|rest| rest.starts_with('/'));
+        let strange = if is_component { files.keys().find(|path| !is_models(path)).cloned() } else { None };
+        let strange = strange.or_else(|| component.as_ref().filter(|_| !is_component).map(|_| MODULE_FILE.to_owned()));
+        if let Some(path) = strange {
+            return Err(Bad::Name(path));
+        }
+        let bundle_files = |files: BTreeMap<String, Vec<u8>>| {
+            files.into_iter().map(|(path, contents)| BundleFile { path, contents }).collect()
+        };
+        if is_component {
+            return Ok(Self::Component { component: component.ok_or(Bad::NoComponent)?, files: bundle_files(files) });
+        }
+        let manifest = read_manifest(&manifest)?;
         if !files.contains_key(&format!("app/{}", manifest.entry_script)) {
             return Err(Bad::NoScript(manifest.entry_script));
         }
-        Ok(Self {
+        Ok(Self::App(App {
             entry_script: Some(manifest.entry_script),
             source_dir: manifest.source_dir,
             model_dir: manifest.model_dir,
-            files: files.into_iter().map(|(path, contents)| BundleFile { path, contents }).collect(),
+            files: bundle_files(files),
             packages: manifest.packages,
-        })
+        }))
     }
 }
 
-fn read_manifest(json: &[u8]) -> Result<Manifest, Bad> {
-    let wrong = |error: serde_json::Error| Bad::Manifest(error.to_string());
+/// The part of a manifest that all have.
+fn read_header(json: &[u8]) -> Result<Header, Bad> {
     if json.len() as u64 > MAX_MANIFEST {
         return Err(Bad::Manifest("it is too large".to_owned()));
     }
-    let header: Header = serde_json::from_slice(json).map_err(wrong)?;
+    let header: Header = serde_json::from_slice(json).map_err(|error| Bad::Manifest(error.to_string()))?;
     if header.format != FORMAT {
         return Err(Bad::Format(header.format));
     }
-    if header.kind != KIND {
+    if header.kind != KIND && header.kind != KIND_COMPONENT {
         return Err(Bad::Kind(header.kind));
     }
-    let manifest: Manifest = serde_json::from_slice(json).map_err(wrong)?;
+    Ok(header)
+}
+
+fn read_manifest(json: &[u8]) -> Result<Manifest, Bad> {
+    let manifest: Manifest = serde_json::from_slice(json).map_err(|error| Bad::Manifest(error.to_string()))?;
     if let Some(source) = &manifest.source_dir
         && !source.is_empty()
     {
@@ -324,7 +381,10 @@ mod tests {
     }
 
     fn unpack(bytes: &[u8]) -> Result<App, Bad> {
-        App::unpack(Cursor::new(bytes), PLENTY)
+        match Archived::unpack(Cursor::new(bytes), PLENTY)? {
+            Archived::App(app) => Ok(app),
+            component @ Archived::Component { .. } => panic!("{component:?}"),
+        }
     }
 
     /// An archive with these entries after a good manifest and a good script.
@@ -348,13 +408,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.scorebox");
         std::fs::write(&path, &bytes).unwrap();
-        assert_eq!(App::read_archive(&path, PLENTY).unwrap(), good());
-        assert!(matches!(App::read_archive(&folder.path().join("y"), PLENTY), Err(AppError::Io { .. })));
-        let error = App::read_archive(&path, 10).unwrap_err().to_string();
+        assert_eq!(Archived::read(&path, PLENTY).unwrap(), Archived::App(good()));
+        assert!(matches!(Archived::read(&folder.path().join("y"), PLENTY), Err(AppError::Io { .. })));
+        let error = Archived::read(&path, 10).unwrap_err().to_string();
         assert!(
             error.contains("x.scorebox is no app that can be served: its files have more than the 10 bytes"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_component_is_archived_with_its_model_and_with_nothing_else() {
+        let file = |path: &str| BundleFile { path: path.to_owned(), contents: b"1".to_vec() };
+        let bytes = archive_component(b"\0asm", &[file("model/a"), file("model/b/c")]).unwrap();
+        let read = Archived::unpack(Cursor::new(&bytes), PLENTY).unwrap();
+        let files = vec![file("model/a"), file("model/b/c")];
+        assert_eq!(read, Archived::Component { component: b"\0asm".to_vec(), files });
+        let app = archive_component(b"\0asm", &[file("app/a")]).unwrap();
+        assert!(matches!(Archived::unpack(Cursor::new(&app), PLENTY), Err(Bad::Name(name)) if name == "app/a"));
+        let with_component = with(&[(MODULE_FILE, b"\0asm")], |_| {});
+        assert!(matches!(unpack(&with_component), Err(Bad::Name(name)) if name == MODULE_FILE));
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod requirement;
 mod requirement_files;
 
 pub(crate) use app::{App, AppError};
-pub(crate) use archive::{ARCHIVE_EXTENSION, Package, Unpacking};
+pub(crate) use archive::{ARCHIVE_EXTENSION, Archived, Package, Unpacking, archive_component};
 pub(crate) use carried::{Carried, Satisfied, Warning, check_requirements, parse_carried, satisfied};
 pub(crate) use requirement::{Requirement, Source, normalized};
 pub(crate) use requirement_files::{Origin, RequirementFiles, RequirementsError, Wanted};

@@ -170,7 +170,12 @@ impl RequirementFiles {
         if self.files.len() == MAX_FILES {
             return Err(RequirementsError::TooMuch { path: path.to_owned(), what: "one requirement file too many" });
         }
-        if fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
+        let data = fs::metadata(path).map_err(failed)?;
+        // Reading a pipe or a device may never end.
+        if !data.is_file() {
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "it is no file")));
+        }
+        if data.len() > MAX_BYTES {
             return Err(RequirementsError::TooMuch { path: path.to_owned(), what: "too large for a requirement file" });
         }
         let text = fs::read_to_string(path).map_err(failed)?;
@@ -391,7 +396,8 @@ fn place(text: &str) -> Result<Requirement, String> {
     };
     match marker {
         Some(marker) => format!("{name} @ {place} ; {marker}").parse(),
-        None => Ok(Requirement::at(name, place.trim())),
+        None if name.parse::<Requirement>()?.name == name => Ok(Requirement::at(name, place.trim())),
+        None => Err(format!("`{name}` is no name of a package")),
     }
 }
 
@@ -428,6 +434,20 @@ mod tests {
                 format!("{file}:{} {}", wanted.origin.line, wanted.requirement)
             })
             .collect()
+    }
+
+    #[test]
+    fn a_wheel_whose_name_is_none_is_refused() {
+        for text in ["lib/own\u{3}-1.0-py3-none-any.whl\n", "./own==1-py3-none-any.whl\n", "./-1.0-py3-none-any.whl\n"]
+        {
+            assert!(read(&[("requirements.txt", text)]).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_end_is_not_read() {
+        let error = read(&[("requirements.txt", "-r /dev/zero\n")]).unwrap_err();
+        assert!(error.to_string().ends_with("it is no file"), "{error}");
     }
 
     #[test]

@@ -205,6 +205,11 @@ fn digest(files: &RequirementFiles, folder: &Path) -> Option<String> {
     Some(sha256_of_all(named.iter().map(|(name, text)| (name.as_str(), text.as_str()))))
 }
 
+/// What is installed of a wheel, for the fuzz targets.
+pub(crate) fn unpack_wheel(bytes: &[u8]) -> Result<Vec<BundleFile>, String> {
+    Wheel::unpack("", bytes).map(|wheel| wheel.files)
+}
+
 /// Compares wheels with the hashes that the files have. pip is not asked to: it would want one for each package that the
 /// runtime carries as well.
 fn check_hashes(files: &RequirementFiles, wheels: &[Wheel]) -> Result<(), BuildError> {
@@ -267,6 +272,7 @@ mod tests {
 
     use super::wheel::tests::wheel;
     use super::*;
+    use crate::python::Archived;
 
     /// An app with these files, and a wheel `own-1.0` in the folder `wheels`.
     fn project(files: &[(&str, &str)]) -> (tempfile::TempDir, PythonProject) {
@@ -300,7 +306,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("x.scorebox");
         let report = build(project, &output, &|_| {})?;
-        Ok((report, App::read_archive(&output, MAX_BYTES)?))
+        match Archived::read(&output, MAX_BYTES)? {
+            Archived::App(app) => Ok((report, app)),
+            component @ Archived::Component { .. } => panic!("{component:?}"),
+        }
     }
 
     #[test]

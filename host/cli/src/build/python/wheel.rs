@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::python::{Requirement, Unpacking, normalized};
 
-/// Bytes that a wheel may unpack to: what 32 bits of address can reach.
-const MAX_BYTES: u64 = 4 << 30;
+/// Bytes that a wheel may unpack to: what an instance may have when nobody says otherwise. All of it is held in memory.
+const MAX_BYTES: u64 = 1 << 30;
 /// Endings of machine code for some system.
 const NATIVE: [&str; 4] = ["so", "pyd", "dylib", "dll"];
 
@@ -69,7 +69,7 @@ impl Wheel {
         Self::unpack(&file, &bytes).map_err(|reason| format!("cannot install {file}: {reason}"))
     }
 
-    fn unpack(file: &str, bytes: &[u8]) -> Result<Self, String> {
+    pub(super) fn unpack(file: &str, bytes: &[u8]) -> Result<Self, String> {
         let mut unpacking = Unpacking::new(Cursor::new(bytes), MAX_BYTES).map_err(|error| error.to_string())?;
         let mut metadata = None;
         let mut files = Vec::new();

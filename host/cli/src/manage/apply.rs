@@ -1,0 +1,448 @@
+//! `scorebox apply`: makes a server be what a file says.
+//!
+//! All that can be known to be wrong is found before the first change: the file is read whole, and each scorer is packed. Then
+//! the file is compared with the server, and the differences are shown and made, in an order in which nothing that answers
+//! goes away before something else has taken its place. A tenant, an endpoint or traffic that somebody else has changed since
+//! is left as it is, and the command fails.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Display};
+use std::fs;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use scorebox_control::api::DeploymentStatus;
+use scorebox_control::resource::{
+    CreatedEndpoint, Deployment, DeploymentSpec, Endpoint, EndpointSpec, LimitsSpec, ProbeSpec, QuotaSpec,
+    RevisionState, Tenant, TenantSpec, TrafficSpec,
+};
+use scorebox_control::{DeploymentPath, EndpointPath, Name};
+use scorebox_server::Traffic;
+use scorebox_store::Digest;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::args::ApplyArgs;
+use super::remote::Remote;
+use super::{
+    List, deployment_address, endpoint_address, pack, pretty, tenant_address, traffic_address, wait_until_ready,
+};
+use crate::console;
+use crate::failure::Failure;
+
+/// Characters of a value that are shown.
+const MAX_SHOWN: usize = 60;
+/// Hexadecimal digits of a bundle's digest that are shown.
+const DIGITS: usize = 12;
+
+/// What the file says: the tenants that there are to be, by name. Others are left alone.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    tenants: BTreeMap<Name, TenantEntry>,
+}
+
+/// A tenant.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TenantEntry {
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    quotas: QuotaSpec,
+    #[serde(default)]
+    endpoints: BTreeMap<Name, EndpointEntry>,
+}
+
+/// An endpoint.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EndpointEntry {
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    hosts: Vec<String>,
+    /// Left out, the traffic is left alone.
+    traffic: Option<BTreeMap<Name, u8>>,
+    #[serde(default)]
+    mirror: BTreeMap<Name, u8>,
+    #[serde(default)]
+    deployments: BTreeMap<Name, DeploymentEntry>,
+}
+
+/// A deployment. Paths are relative to the file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeploymentEntry {
+    scorer: PathBuf,
+    model_dir: Option<PathBuf>,
+    version: Option<String>,
+    #[serde(default)]
+    environment: BTreeMap<String, String>,
+    #[serde(default)]
+    limits: LimitsSpec,
+    probe: Option<ProbeSpec>,
+}
+
+/// `scorebox apply`
+pub(crate) fn apply(args: &ApplyArgs) -> Result<(), Failure> {
+    let file = read(&args.file)?;
+    let folder = args.file.parent().unwrap_or(Path::new(""));
+    let server = Remote::new(&args.remote)?;
+    let mut plan = Plan { server: &server, prune: args.prune, changes: Vec::new(), deletions: Vec::new() };
+    for (name, tenant) in file.tenants {
+        plan.tenant(&name, tenant, folder)?;
+    }
+    let Plan { mut changes, deletions, .. } = plan;
+    changes.extend(deletions);
+    if !args.remote.json {
+        for change in &changes {
+            console::said(change);
+        }
+        if changes.is_empty() {
+            console::note("the server is as the file says");
+        }
+    }
+    let mut keys = Vec::new();
+    if !args.dry_run {
+        let count = changes.len();
+        for (made, change) in changes.iter_mut().enumerate() {
+            let created = change.make(&server).map_err(|failure| {
+                let heading = change.heading();
+                Failure::failed(format!("`{heading}` is not made, {made} of {count} changes before it are: {failure}"))
+            })?;
+            if let Some(created) = created {
+                if !args.remote.json {
+                    let Endpoint { tenant, name, .. } = &created.endpoint;
+                    console::result(format_args!("primary key of {tenant}/{name}    {}", created.primary_key));
+                    console::result(format_args!("secondary key of {tenant}/{name}  {}", created.secondary_key));
+                }
+                keys.push(created);
+            }
+        }
+        if count > 0 && !args.remote.json {
+            console::note(format_args!("{count} changes are made"));
+        }
+    }
+    if args.remote.json {
+        let changes: Vec<_> = changes.iter().map(Change::document).collect();
+        console::result(pretty(&json!({"applied": !args.dry_run, "changes": changes, "created_endpoints": keys})));
+    }
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<File, Failure> {
+    let text = fs::read_to_string(file)
+        .map_err(|error| Failure::failed(format!("cannot read {}: {error}", file.display())))?;
+    toml::from_str(&text).map_err(|error| Failure::failed(format!("{}: {error}", file.display())))
+}
+
+/// The differences between a file and a server.
+struct Plan<'a> {
+    server: &'a Remote,
+    prune: bool,
+    changes: Vec<Change>,
+    /// They come last, those of parts before that of the whole.
+    deletions: Vec<Change>,
+}
+
+impl Plan<'_> {
+    fn tenant(&mut self, name: &Name, entry: TenantEntry, folder: &Path) -> Result<(), Failure> {
+        let TenantEntry { description, quotas, endpoints } = entry;
+        let address = tenant_address(name);
+        let there = self.server.find::<Tenant>(&address)?;
+        let spec = TenantSpec { description, quotas };
+        let was = there
+            .as_ref()
+            .map(|(tenant, _)| TenantSpec { description: tenant.description.clone(), quotas: tenant.quotas.clone() });
+        let is_new = there.is_none();
+        let tag = there.map(|(_, tag)| tag);
+        self.put(format!("tenant {name}"), &address, tag, was.as_ref(), &spec, What::Tenant);
+        let mut others: BTreeSet<_> = if is_new {
+            BTreeSet::new()
+        } else {
+            let list: List<Endpoint> = self.server.get(&format!("{address}/endpoints"))?;
+            list.items.into_iter().map(|endpoint| endpoint.name).collect()
+        };
+        for (endpoint, entry) in endpoints {
+            let is_new = !others.remove(&endpoint);
+            self.endpoint(&EndpointPath { tenant: name.clone(), endpoint }, is_new, entry, folder)?;
+        }
+        for endpoint in others {
+            let path = EndpointPath { tenant: name.clone(), endpoint };
+            self.delete(format!("endpoint {path}"), endpoint_address(&path));
+        }
+        Ok(())
+    }
+
+    fn endpoint(
+        &mut self,
+        path: &EndpointPath,
+        is_new: bool,
+        entry: EndpointEntry,
+        folder: &Path,
+    ) -> Result<(), Failure> {
+        let EndpointEntry { description, mut hosts, traffic, mirror, deployments } = entry;
+        let address = endpoint_address(path);
+        let there = if is_new { None } else { self.server.find::<Endpoint>(&address)? };
+        hosts.sort_unstable();
+        let spec = EndpointSpec { description, hosts };
+        let was = there.as_ref().map(|(endpoint, _)| EndpointSpec {
+            description: endpoint.description.clone(),
+            hosts: endpoint.hosts.clone(),
+        });
+        let tag = there.as_ref().map(|(_, tag)| tag.clone());
+        let changes_endpoint = self.put(format!("endpoint {path}"), &address, tag, was.as_ref(), &spec, What::Endpoint);
+        let mut others: BTreeMap<_, _> = if there.is_none() {
+            BTreeMap::new()
+        } else {
+            let list: List<DeploymentStatus> = self.server.get(&format!("{address}/deployments"))?;
+            list.items.into_iter().map(|status| (status.deployment.name.clone(), status.deployment)).collect()
+        };
+        let mut names: BTreeSet<_> = others.keys().cloned().collect();
+        for (name, entry) in deployments {
+            let path = path.deployment(&name);
+            let there = others.remove(&name);
+            names.insert(name);
+            self.deployment(&path, there.as_ref(), entry, folder)?;
+        }
+        if let Some(traffic) = traffic {
+            let spec = TrafficSpec { traffic: without_zeros(traffic), mirror: without_zeros(mirror) };
+            let shares = Traffic { traffic: by_text(&spec.traffic), mirror: by_text(&spec.mirror) };
+            shares
+                .check(|name| names.iter().any(|other| other.as_str() == name))
+                .map_err(|error| Failure::failed(format!("the traffic of {path}: {error}")))?;
+            let (was, tag) = match there {
+                Some((endpoint, tag)) => {
+                    (TrafficSpec { traffic: endpoint.traffic, mirror: endpoint.mirror }, Some(tag))
+                }
+                None => (TrafficSpec::default(), None),
+            };
+            // The tag is the endpoint's, which is another one once that has been changed.
+            let tag = tag.filter(|_| !changes_endpoint);
+            self.put(format!("traffic of {path}"), &traffic_address(path), tag, Some(&was), &spec, What::Traffic);
+        } else if !mirror.is_empty() {
+            return Err(Failure::failed(format!("the mirror of {path} means nothing without its traffic; give both")));
+        }
+        for deployment in others.into_keys() {
+            let path = path.deployment(&deployment);
+            self.delete(format!("deployment {path}"), deployment_address(&path));
+        }
+        Ok(())
+    }
+
+    fn deployment(
+        &mut self,
+        path: &DeploymentPath,
+        there: Option<&Deployment>,
+        entry: DeploymentEntry,
+        folder: &Path,
+    ) -> Result<(), Failure> {
+        let DeploymentEntry { scorer, model_dir, version, environment, limits, probe } = entry;
+        let model_dir = model_dir.map(|model_dir| folder.join(model_dir));
+        let bundle = pack::pack(&folder.join(scorer), model_dir.as_deref())
+            .map_err(|error| Failure::failed(format!("deployment {path}: {error}")))?;
+        let spec = DeploymentSpec { bundle: Digest::of(&bundle), version, environment, limits, probe };
+        // What is being made ready answers soon; else it is what answers that counts, not what failed.
+        let was = there.and_then(|there| {
+            let pending = there.latest().filter(|latest| latest.state == RevisionState::Pending);
+            pending.or_else(|| there.revision(there.current?)).map(|revision| &revision.spec)
+        });
+        let (what, heading) = (What::Deployment { path: path.clone(), bundle }, format!("deployment {path}"));
+        self.put(heading, &deployment_address(path), None, was, &spec, what);
+        Ok(())
+    }
+
+    /// Notes a change, if it is one.
+    fn put<T: Serialize + PartialEq>(
+        &mut self,
+        heading: String,
+        address: &str,
+        tag: Option<String>,
+        was: Option<&T>,
+        spec: &T,
+        what: What,
+    ) -> bool {
+        if was == Some(spec) {
+            return false;
+        }
+        let value = |spec: &T| serde_json::to_value(spec).expect("what the API takes can be written as JSON");
+        let spec = value(spec);
+        let differences = differences(&was.map_or_else(|| json!({}), value), &spec);
+        let action = if was.is_some() { Action::Change } else { Action::Create };
+        self.changes.push(Change { action, heading, differences, address: address.to_owned(), tag, spec, what });
+        true
+    }
+
+    /// Notes that something is not in the file, if that is to go.
+    fn delete(&mut self, heading: String, address: String) {
+        if self.prune {
+            let (tag, spec, differences) = (None, Value::Null, Vec::new());
+            let what = What::Deletion;
+            self.deletions.push(Change { action: Action::Delete, heading, differences, address, tag, spec, what });
+        } else {
+            console::note(format_args!("{heading} is not in the file, and is left alone; --prune deletes it"));
+        }
+    }
+}
+
+/// What becomes of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Action {
+    Create,
+    Change,
+    Delete,
+}
+
+/// What is changed.
+enum What {
+    Tenant,
+    Endpoint,
+    Deployment { path: DeploymentPath, bundle: Vec<u8> },
+    Traffic,
+    Deletion,
+}
+
+/// One change.
+struct Change {
+    action: Action,
+    heading: String,
+    differences: Vec<String>,
+    address: String,
+    /// The entity tag of what was seen; `None` where nothing was, or where it is none of the address'.
+    tag: Option<String>,
+    spec: Value,
+    what: What,
+}
+
+impl Change {
+    fn heading(&self) -> String {
+        let sign = match self.action {
+            Action::Create => '+',
+            Action::Change => '~',
+            Action::Delete => '-',
+        };
+        format!("{sign} {}", self.heading)
+    }
+
+    fn document(&self) -> Value {
+        json!({"action": self.action, "what": self.heading, "differences": self.differences})
+    }
+
+    /// Makes it. Returns an endpoint that was created.
+    fn make(&mut self, server: &Remote) -> Result<Option<CreatedEndpoint>, Failure> {
+        match &mut self.what {
+            What::Deletion => server.delete(&self.address)?,
+            What::Deployment { path, bundle } => {
+                let bundle = std::mem::take(bundle);
+                let (digest, size) = (Digest::of(&bundle), bundle.len() as u64);
+                server.upload(&digest, Cursor::new(bundle), size)?;
+                let status: DeploymentStatus = server.put(&self.address, &self.spec)?;
+                let asked = status.deployment.latest().map_or(0, |latest| latest.number);
+                wait_until_ready(server, path, status, asked)?;
+            }
+            What::Endpoint if self.action == Action::Create => {
+                return server.put_new(&self.address, &self.spec).map(Some);
+            }
+            What::Tenant if self.action == Action::Create => {
+                server.put_new::<Value>(&self.address, &self.spec)?;
+            }
+            What::Tenant | What::Endpoint | What::Traffic => match &self.tag {
+                Some(tag) => drop(server.put_seen::<Value>(&self.address, tag, &self.spec)?),
+                None => drop(server.put::<Value>(&self.address, &self.spec)?),
+            },
+        }
+        Ok(None)
+    }
+}
+
+impl Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.heading())?;
+        self.differences.iter().try_for_each(|difference| write!(f, "\n    {difference}"))
+    }
+}
+
+/// The leaves of two documents that differ, one a line. What environment variables are is not shown: it may be a secret.
+fn differences(was: &Value, is: &Value) -> Vec<String> {
+    let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
+    leaves("", was, &mut before);
+    leaves("", is, &mut after);
+    let paths: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let changed = paths.into_iter().filter(|path| before.get(*path) != after.get(*path));
+    changed
+        .map(|path| {
+            let shown = |leaf: Option<&&Value>| leaf.map_or_else(|| "(none)".to_owned(), |leaf| shown(path, leaf));
+            match (before.get(path), after.get(path)) {
+                (Some(_), Some(_)) if path.starts_with("environment.") => format!("{path}: another value"),
+                (None, after) => format!("{path}: {}", shown(after)),
+                (before, after) => format!("{path}: {} -> {}", shown(before), shown(after)),
+            }
+        })
+        .collect()
+}
+
+fn leaves<'a>(path: &str, value: &'a Value, into: &mut BTreeMap<String, &'a Value>) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                leaves(&if path.is_empty() { name.clone() } else { format!("{path}.{name}") }, member, into);
+            }
+        }
+        Value::Null => {}
+        Value::String(text) if text.is_empty() => {}
+        Value::Array(items) if items.is_empty() => {}
+        leaf => drop(into.insert(path.to_owned(), leaf)),
+    }
+}
+
+fn shown(path: &str, leaf: &Value) -> String {
+    let text = leaf.as_str().map_or_else(|| leaf.to_string(), str::to_owned);
+    if path.starts_with("environment.") {
+        return "(set)".to_owned();
+    }
+    let most = if path == "bundle" { DIGITS } else { MAX_SHOWN };
+    match text.char_indices().nth(most) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text,
+    }
+}
+
+fn without_zeros(shares: BTreeMap<Name, u8>) -> BTreeMap<Name, u8> {
+    shares.into_iter().filter(|(_, share)| *share > 0).collect()
+}
+
+fn by_text(shares: &BTreeMap<Name, u8>) -> BTreeMap<String, u8> {
+    shares.iter().map(|(name, share)| (name.to_string(), *share)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_is_said_leaf_by_leaf_and_no_secret_is() {
+        let was = json!({"bundle": "0123456789abcdef", "environment": {"A": "secret", "B": "x"}, "version": "1"});
+        let is =
+            json!({"bundle": "fedcba9876543210", "environment": {"A": "secret2", "C": "y"}, "limits": {"memory": 5}});
+        assert_eq!(
+            differences(&was, &is),
+            [
+                "bundle: 0123456789ab... -> fedcba987654...",
+                "environment.A: another value",
+                "environment.B: (set) -> (none)",
+                "environment.C: (set)",
+                "limits.memory: 5",
+                "version: 1 -> (none)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_word_that_means_nothing_is_an_error_that_says_where() {
+        let error = toml::from_str::<File>("[tenants.acme]\nqoutas = {}\n").unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("qoutas"), "{error}");
+    }
+}

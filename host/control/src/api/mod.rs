@@ -1,0 +1,107 @@
+//! The API by which tenants, endpoints and deployments are managed: `/admin/v1`.
+//!
+//! Each resource is put, read and deleted at its own address. Answers have an entity tag, changes take it in `If-Match`, so
+//! that nobody overwrites what they have not seen; `If-None-Match: *` creates only. A change that is made twice is made once.
+//! Errors are problem documents (RFC 9457). The document of the API itself is `/admin/v1/openapi.json`.
+
+mod bundles;
+mod openapi;
+mod problem;
+mod resources;
+mod trial;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::routing::{get, post, put};
+use http::HeaderValue;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use scorebox_server::credentials::{self, Key, KeyHash};
+
+pub use self::problem::Problem;
+pub use self::resources::DeploymentStatus;
+use crate::console;
+use crate::control::Control;
+
+/// What the API needs to know.
+#[derive(Debug)]
+pub struct ApiConfig {
+    /// Who shows this token may do everything.
+    pub token: Key,
+    /// Bytes that a bundle may have.
+    pub max_bundle: u64,
+}
+
+/// What requests share.
+#[derive(Debug)]
+struct Api {
+    control: Arc<Control>,
+    token: KeyHash,
+    max_bundle: u64,
+}
+
+/// The routes.
+pub fn router(control: Arc<Control>, config: &ApiConfig) -> Router {
+    let api = Arc::new(Api { control, token: config.token.hash(), max_bundle: config.max_bundle });
+    let v1 = Router::new()
+        .route("/tenants", get(resources::tenants))
+        .route("/tenants/{tenant}", get(resources::tenant).put(resources::put_tenant).delete(resources::delete_tenant))
+        .route("/tenants/{tenant}/endpoints", get(resources::endpoints))
+        .route(
+            "/tenants/{tenant}/endpoints/{endpoint}",
+            get(resources::endpoint).put(resources::put_endpoint).delete(resources::delete_endpoint),
+        )
+        .route("/tenants/{tenant}/endpoints/{endpoint}/keys/{slot}", put(resources::put_key))
+        .route("/tenants/{tenant}/endpoints/{endpoint}/traffic", put(resources::put_traffic))
+        .route("/tenants/{tenant}/endpoints/{endpoint}/deployments", get(resources::deployments))
+        .route(
+            "/tenants/{tenant}/endpoints/{endpoint}/deployments/{deployment}",
+            get(resources::deployment).put(resources::put_deployment).delete(resources::delete_deployment),
+        )
+        .route("/tenants/{tenant}/endpoints/{endpoint}/deployments/{deployment}/current", put(resources::put_current))
+        .route("/tenants/{tenant}/endpoints/{endpoint}/deployments/{deployment}/logs", get(resources::logs))
+        .route("/tenants/{tenant}/endpoints/{endpoint}/test", post(trial::test))
+        .route("/tenants/{tenant}/endpoints/{endpoint}/swagger.json", get(trial::swagger))
+        .route("/bundles", get(bundles::list))
+        .route("/bundles/{digest}", get(bundles::show).put(bundles::upload))
+        .route("/backups/{backup}", put(resources::put_backup))
+        .route("/openapi.json", get(openapi::document))
+        .fallback(async || Problem::not_found("there is no such resource; /admin/v1/openapi.json says which there are"))
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), authorized))
+        .route("/docs", get(async || Redirect::permanent("/console/docs.html")))
+        .with_state(Arc::clone(&api));
+    let metrics = Router::new()
+        .route("/metrics", get(metrics))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), authorized))
+        .with_state(api);
+    Router::new()
+        .merge(metrics)
+        .merge(console::router())
+        .nest("/admin/v1", v1)
+        .fallback(async || Problem::not_found("the API is below /admin/v1, and the console at /console/"))
+        .layer(middleware::map_response(for_browsers))
+}
+
+/// Answers are taken for what they say they are, and nobody keeps them who does not ask again: there are keys among them.
+async fn for_browsers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// What is measured, for Prometheus.
+async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(CONTENT_TYPE, content_type)], api.control.app.metrics().text()).into_response()
+}
+
+/// Lets through who shows the token.
+async fn authorized(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let shown = credentials::bearer(request.headers()).map(KeyHash::of);
+    if shown == Some(api.token) { next.run(request).await } else { Problem::unauthorized().into_response() }
+}

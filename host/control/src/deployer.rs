@@ -1,0 +1,363 @@
+//! From a revision that is pending to one that answers.
+//!
+//! One is made ready at a time, in the order in which they were asked for, on a thread of its own: requests need the cores.
+//! What answers before goes on until the new revision has taken its place, and for good where that fails. A revision that was
+//! pending when the server ended is made ready when it starts again.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use scorebox_sandbox::{Bundle, Stage};
+use scorebox_server::{Deployed, Load, LogLine, Plan, Residence};
+
+use crate::control::{Control, Loaded};
+use crate::error::ControlError;
+use crate::name::{DeploymentPath, EndpointPath};
+use crate::resource::{Deployment, Revision, RevisionState};
+use crate::state::{self, StoredEndpoint};
+
+/// How long to wait before an outcome is written again that could not be written: when the disk is full, for instance.
+const RETRY: Duration = Duration::from_secs(5);
+/// What the traceback of a script begins with.
+const TRACEBACK: &str = "Traceback (most recent call last):";
+/// Bytes that are kept of why a deployment failed.
+const MAX_REASON: usize = 16 * 1024;
+/// How long a bundle may lie that nobody has deployed.
+const UNUSED: Duration = Duration::from_hours(24);
+
+/// Reads bundles that were uploaded. What kinds there are is not known here.
+pub trait ReadBundle: Debug + Send + Sync {
+    /// Reads the bundle at `path`, whose files may have `limit` bytes, with these environment variables; and the OpenAPI
+    /// documents in it, by file name.
+    fn read(
+        &self,
+        path: &Path,
+        environment: &BTreeMap<String, String>,
+        limit: u64,
+    ) -> Result<(Bundle, BTreeMap<String, Bytes>), String>;
+}
+
+/// What is to be made ready, and how far that has got.
+#[derive(Debug, Default)]
+pub(crate) struct Deployer {
+    queue: Mutex<Option<Sender<DeploymentPath>>>,
+    /// With when they began.
+    stages: Mutex<HashMap<DeploymentPath, (DeployStage, Instant)>>,
+}
+
+/// Where a revision has got to that is made ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeployStage {
+    /// It is sealed.
+    Sealing(Stage),
+    /// It is tried.
+    Probing,
+}
+
+impl DeployStage {
+    /// What it is called.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sealing(Stage::Loading) => "loading",
+            Self::Sealing(Stage::CompilingRuntime) => "compiling-runtime",
+            Self::Sealing(Stage::Compiling) => "compiling",
+            Self::Sealing(Stage::Initialising) => "initialising",
+            Self::Sealing(Stage::Sealing) => "sealing",
+            Self::Probing => "probing",
+        }
+    }
+}
+
+impl Deployer {
+    /// Has the last revision of a deployment made ready.
+    pub(crate) fn ask(&self, control: &Arc<Control>, path: &DeploymentPath) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let sender = queue.get_or_insert_with(|| {
+            let (sender, receiver) = channel();
+            let control = Arc::downgrade(control);
+            thread::Builder::new()
+                .name("deployer".to_owned())
+                .spawn(move || work(&control, &receiver))
+                .expect("the system can start a thread");
+            sender
+        });
+        // The thread ends with the last owner, which asks no more.
+        let _ = sender.send(path.clone());
+    }
+
+    /// Where sealing has got to, while it goes on.
+    pub(crate) fn stage(&self, path: &DeploymentPath) -> Option<DeployStage> {
+        self.stages.lock().unwrap_or_else(PoisonError::into_inner).get(path).map(|(stage, _)| *stage)
+    }
+
+    /// Takes note that a stage begins, or with `None` that the last one is over. Returns the one before, and how long it took.
+    fn set_stage(&self, path: &DeploymentPath, stage: Option<DeployStage>) -> Option<(DeployStage, Duration)> {
+        let mut stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match stage {
+            Some(stage) => stages.insert(path.clone(), (stage, Instant::now())),
+            None => stages.remove(path),
+        };
+        before.map(|(stage, since)| (stage, since.elapsed()))
+    }
+}
+
+/// A reason as it is kept.
+fn cut(reason: &str) -> String {
+    let kept = reason.floor_char_boundary(MAX_REASON);
+    if kept == reason.len() { reason.to_owned() } else { format!("{}... (it goes on in the log)", &reason[..kept]) }
+}
+
+/// A reason with the traceback of its script, which that has logged while it was made ready.
+fn with_traceback(reason: String, said: &[LogLine]) -> String {
+    let is_traceback = |line: &&LogLine| line.request_id.is_none() && line.text.contains(TRACEBACK);
+    match said.iter().rfind(is_traceback) {
+        Some(line) if !reason.contains(TRACEBACK) => format!("{reason}\n{}", line.text.trim()),
+        _ => reason,
+    }
+}
+
+fn work(control: &Weak<Control>, queue: &Receiver<DeploymentPath>) {
+    while let Ok(path) = queue.recv() {
+        let Some(control) = control.upgrade() else { return };
+        while let Err(error) = control.deploy_pending(&path) {
+            tracing::error!("the outcome of deploying {path} cannot be written, which is tried again: {error}");
+            thread::sleep(RETRY);
+        }
+    }
+}
+
+/// A revision that comes back from its bundle, and from what the cache has of that.
+#[derive(Debug)]
+struct Parked {
+    control: Weak<Control>,
+    path: DeploymentPath,
+    revision: u64,
+}
+
+impl Parked {
+    fn revision(&self) -> Result<(Arc<Control>, Revision), String> {
+        let control = self.control.upgrade().ok_or("the server is about to end")?;
+        let found = state::find::<Deployment>(&control.store, &self.path).map_err(|error| error.to_string())?;
+        let revision = found.and_then(|found| found.value.revision(self.revision).cloned());
+        Ok((control, revision.ok_or_else(|| format!("revision {} of it is deleted", self.revision))?))
+    }
+}
+
+impl Load for Parked {
+    fn find(&self) -> Result<Option<Deployed>, String> {
+        let (control, revision) = self.revision()?;
+        let (bundle, plan) = control.read(&self.path, &revision)?;
+        control.app.find(&bundle, plan, &prefix(&self.path)).map_err(|error| error.to_string())
+    }
+
+    fn seal(&self) -> Result<Deployed, String> {
+        let (control, revision) = self.revision()?;
+        let (bundle, plan) = control.read(&self.path, &revision)?;
+        control.app.deploy(&bundle, plan, &prefix(&self.path), &|_| {}).map_err(|error| error.to_string())
+    }
+}
+
+/// What the paths of an endpoint begin with.
+fn prefix(path: &DeploymentPath) -> String {
+    format!("/{}", path.endpoint)
+}
+
+impl Control {
+    /// Serves what the store has. What is ready is parked at first, and comes back when it is asked for; see
+    /// [`Control::bring_back`]. What is pending follows.
+    pub fn start(self: &Arc<Self>) -> Result<(), ControlError> {
+        let start = Instant::now();
+        let deployments = state::list::<Deployment>(&self.store, "")?;
+        let mut endpoints = Vec::new();
+        for endpoint in state::list::<StoredEndpoint>(&self.store, "")? {
+            let endpoint = endpoint.value.endpoint;
+            endpoints.push(EndpointPath { tenant: endpoint.tenant, endpoint: endpoint.name });
+        }
+        for deployment in deployments.iter().map(|deployment| &deployment.value) {
+            if let Some(revision) = deployment.current {
+                let path = deployment.path();
+                let parked = Parked { control: Arc::downgrade(self), path: path.clone(), revision };
+                let slot = self.app.parking().parked(&path.to_string(), Box::new(parked));
+                self.loaded().insert(path, Loaded { revision, slot });
+            }
+        }
+        for endpoint in &endpoints {
+            self.publish(endpoint)?;
+        }
+        for deployment in deployments.iter().map(|deployment| &deployment.value) {
+            if deployment.latest().is_some_and(|latest| latest.state == RevisionState::Pending) {
+                self.deployer.ask(self, &deployment.path());
+            }
+        }
+        self.remove_unused_bundles();
+        tracing::info!(
+            "{} endpoints with {} deployments are served, after {:.0} ms",
+            endpoints.len(),
+            self.loaded().len(),
+            start.elapsed().as_secs_f64() * 1e3
+        );
+        Ok(())
+    }
+
+    /// Brings back into memory what is parked and has traffic, as far as the budget goes.
+    pub async fn bring_back(&self) {
+        let slots = self.app.directory().all().into_iter().flat_map(|endpoint| {
+            let has_traffic = |name: &str| endpoint.traffic.traffic.get(name).is_some_and(|share| *share > 0);
+            let slots = endpoint.deployments.iter().filter(|(name, _)| has_traffic(name));
+            slots.map(|(_, slot)| Arc::downgrade(slot)).collect::<Vec<_>>()
+        });
+        self.app.parking().bring_back(slots.collect()).await;
+    }
+
+    /// Where the last revision of a deployment has got to, while it is made ready.
+    pub fn stage(&self, path: &DeploymentPath) -> Option<DeployStage> {
+        self.deployer.stage(path)
+    }
+
+    /// Whether a deployment can answer, and with which revision.
+    pub fn answering(&self, path: &DeploymentPath) -> Option<u64> {
+        self.loaded().get(path).map(|loaded| loaded.revision)
+    }
+
+    /// Whether that is in memory.
+    pub fn residence(&self, path: &DeploymentPath) -> Option<Residence> {
+        self.loaded().get(path).map(|loaded| loaded.slot.residence())
+    }
+
+    /// Has a deployment answer with a revision from the next [`Control::publish`] on.
+    pub(crate) fn answer_with(self: &Arc<Self>, path: &DeploymentPath, revision: &Revision, deployed: Deployed) {
+        let parked = Parked { control: Arc::downgrade(self), path: path.clone(), revision: revision.number };
+        let slot = self.app.parking().resident(&path.to_string(), deployed, Box::new(parked));
+        self.loaded().insert(path.clone(), Loaded { revision: revision.number, slot });
+    }
+
+    /// Makes the last revision of a deployment ready, if it is pending.
+    fn deploy_pending(self: &Arc<Self>, path: &DeploymentPath) -> Result<(), ControlError> {
+        let pending = |deployment: &Deployment| {
+            deployment.latest().filter(|latest| latest.state == RevisionState::Pending).cloned()
+        };
+        let Some(revision) = state::find::<Deployment>(&self.store, path)?.and_then(|found| pending(&found.value))
+        else {
+            return Ok(());
+        };
+        let log = self.journal(path);
+        let said = log.log.after(0, 1).first().map_or(0, |line| line.number);
+        // A defect of the host in one deployment must not keep others from being made ready.
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            self.make(path, &revision).and_then(|deployed| self.tried(path, &revision, deployed))
+        }))
+        .unwrap_or_else(|_| Err("the server failed to deploy it; its log says why".to_owned()))
+        .map_err(|reason| cut(&with_traceback(reason, &log.log.after(said, usize::MAX))));
+        self.set_stage(path, None);
+        let _change = self.change();
+        // It may have been given up meanwhile, or deleted, and be another of the same name now.
+        let Some(found) = state::find::<Deployment>(&self.store, path)? else { return Ok(()) };
+        let mut deployment = found.value.clone();
+        let last = deployment.latest().map(|latest| latest.number);
+        let Some(current) = deployment.revisions.iter_mut().find(|other| **other == revision) else {
+            return Ok(());
+        };
+        current.state = match &made {
+            Ok(_) => RevisionState::Ready,
+            Err(reason) => RevisionState::Failed { reason: reason.clone() },
+        };
+        for older in deployment.revisions.iter_mut().filter(|other| other.number < revision.number) {
+            if older.state == RevisionState::Pending {
+                let reason = format!("it was given up for revision {}", revision.number);
+                older.state = RevisionState::Failed { reason };
+            }
+        }
+        if made.is_ok() {
+            deployment.current = Some(revision.number);
+        }
+        self.write(path, Some(found), deployment)?;
+        self.app.metrics().revision(made.is_ok());
+        match made {
+            Ok(deployed) => {
+                self.answer_with(path, &revision, deployed);
+                self.publish(&path.endpoint)?;
+                tracing::info!("revision {} of deployment {path} answers", revision.number);
+            }
+            Err(reason) => tracing::error!("revision {} of deployment {path} failed: {reason}", revision.number),
+        }
+        if last != Some(revision.number) {
+            tracing::info!("deployment {path} has a newer revision, which is next");
+        }
+        Ok(())
+    }
+
+    fn set_stage(&self, path: &DeploymentPath, stage: Option<DeployStage>) {
+        if let Some((ended, took)) = self.deployer.set_stage(path, stage) {
+            self.app.metrics().stage(ended.as_str(), took);
+        }
+    }
+
+    /// Makes a revision that can answer, or says why not.
+    pub(crate) fn make(&self, path: &DeploymentPath, revision: &Revision) -> Result<Deployed, String> {
+        let (bundle, plan) = self.read(path, revision)?;
+        let progress = |stage| self.set_stage(path, Some(DeployStage::Sealing(stage)));
+        let deployed = self.app.deploy(&bundle, plan, &prefix(path), &progress);
+        self.set_stage(path, None);
+        deployed.map_err(|error| error.to_string())
+    }
+
+    /// Reads what a revision is made of.
+    fn read(&self, path: &DeploymentPath, revision: &Revision) -> Result<(Bundle, Plan), String> {
+        let spec = &revision.spec;
+        let limits = spec.limits.within(&self.limits).map_err(|error| error.to_string())?;
+        let blob = self.store.blob(&spec.bundle).map_err(|error| error.to_string())?;
+        let blob = blob.ok_or_else(|| format!("its bundle {} is gone; upload it again", spec.bundle))?;
+        let (bundle, swagger_files) = self.bundles.read(&blob.path, &spec.environment, limits.memory)?;
+        let version = spec.version.clone().unwrap_or_else(|| revision.number.to_string());
+        let plan =
+            Plan { name: path.deployment.to_string(), version, limits, swagger_files, journal: self.journal(path) };
+        Ok((bundle, plan))
+    }
+
+    /// Has a revision answer its probe. Without one it is given the example of its schema, which only warms it: nobody has
+    /// said that it is an input.
+    fn tried(&self, path: &DeploymentPath, revision: &Revision, deployed: Deployed) -> Result<Deployed, String> {
+        self.set_stage(path, Some(DeployStage::Probing));
+        if let Some(probe) = &revision.spec.probe {
+            self.app.probe(&deployed, &probe.probe()?).map_err(|reason| format!("its probe failed: {reason}"))?;
+        } else if let Some(sample) = deployed.sample()
+            && let Err(reason) = self.app.probe(&deployed, &sample)
+        {
+            let number = revision.number;
+            tracing::warn!(
+                "revision {number} of deployment {path} does not answer the example of its schema: {reason}"
+            );
+        }
+        Ok(deployed)
+    }
+
+    /// Removes bundles that no revision is of. Those that are new are kept: they may be about to be deployed.
+    pub(crate) fn remove_unused_bundles(&self) {
+        if let Err(error) = self.try_remove_unused_bundles() {
+            tracing::warn!("bundles that nobody needs are not removed: {error}");
+        }
+    }
+
+    fn try_remove_unused_bundles(&self) -> Result<(), ControlError> {
+        let mut used = HashSet::new();
+        for deployment in state::list::<Deployment>(&self.store, "")? {
+            used.extend(deployment.value.revisions.into_iter().map(|revision| revision.spec.bundle));
+        }
+        for blob in self.store.blobs()? {
+            let age = blob.path.metadata().and_then(|metadata| metadata.modified()).ok();
+            let age = age.and_then(|written| SystemTime::now().duration_since(written).ok());
+            if !used.contains(&blob.digest) && age.is_some_and(|age| age > UNUSED) {
+                self.store.remove_blob(&blob.digest)?;
+            }
+        }
+        self.store.remove_stale_uploads(UNUSED)?;
+        Ok(())
+    }
+}

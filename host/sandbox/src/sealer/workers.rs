@@ -1,0 +1,353 @@
+//! The steps of sealing, each in a process of its own.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io::{self, BufReader, Read};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle, available_parallelism};
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+
+use super::wire::{self, Initialised, Job, Place, RuntimePlaces, SealLimits, Setup, Task, Tell, Work};
+use super::{NAME, WORKER_ARGUMENT};
+use crate::bundle::{Bundle, Code};
+use crate::engine::SandboxConfig;
+use crate::limits::NO_MEMORY;
+use crate::log::LogSink;
+use crate::native::Native;
+use crate::seal::{Schema, SealError, Stage, Steps, WrittenSchema};
+use crate::steps::{Candidate, Kind, RuntimeCode, Snapshot};
+
+/// What compiling a runtime may use. It is the operator's, and large.
+const RUNTIME_LIMITS: SealLimits = SealLimits { memory: 16 << 30, timeout: Duration::from_mins(30) };
+/// Bytes of what a worker writes to standard error that are kept, from the end.
+const LAST_WORDS: usize = 2048;
+/// How many times its memory limit a scorer takes while it is sealed: its instance, its snapshot, and a copy of that.
+const COPIES: u64 = 3;
+/// Longer than anybody waits for a deployment.
+const LONGEST: Duration = Duration::from_hours(365 * 24);
+/// Bytes that a scorer may log beyond its limit: notes of what was left out, and the form in which records are sent.
+const LOG_MARGIN: u64 = 64 * 1024;
+
+/// Starts a worker for each step.
+pub(super) struct Workers<'a> {
+    setup: &'a Setup,
+}
+
+/// What a worker is to do, and within which limits.
+struct Order<'a> {
+    /// In words, for an error message.
+    doing: &'static str,
+    blobs: &'a [&'a [u8]],
+    limits: SealLimits,
+    /// How much longer it may take from when it says that code of the scorer runs.
+    runs: Duration,
+    progress: &'a dyn Fn(Stage),
+    /// Whether it compiles a runtime, whose limits have no setting.
+    is_runtime: bool,
+    /// Bytes that it may log.
+    log: u64,
+    sink: Arc<dyn LogSink>,
+    /// What it may read.
+    readable: Vec<PathBuf>,
+}
+
+impl<'a> Workers<'a> {
+    pub(super) fn new(setup: &'a Setup) -> Self {
+        Self { setup }
+    }
+
+    /// The limits of a step, for a scorer that may have so much memory.
+    fn limits(&self, scorer_memory: u64) -> SealLimits {
+        let SealLimits { memory, timeout } = self.setup.limits;
+        SealLimits {
+            memory: memory.saturating_add(scorer_memory.saturating_mul(COPIES)),
+            timeout: timeout.min(LONGEST),
+        }
+    }
+
+    /// Starts a worker, and waits for its result.
+    fn order<T: DeserializeOwned + Send + 'static>(
+        &self,
+        task: Task,
+        order: &Order<'_>,
+    ) -> Result<(T, Vec<Vec<u8>>), SealError> {
+        let Order { doing, blobs, limits, runs, readable, .. } = order;
+        let cores = available_parallelism().map_or(1, usize::from) as u64;
+        let work = Work {
+            config: SandboxConfig { max_running: 1, note_pool: false, ..self.setup.config.clone() },
+            memory: limits.memory,
+            // The deadline comes first, unless nobody is left to keep it.
+            cpu: (limits.timeout * 2 + *runs).as_secs().saturating_add(1).saturating_mul(cores),
+            readable: self.setup.confined.then(|| readable.clone()),
+            task,
+        };
+        match Worker::start(&work, blobs, limits.memory) {
+            Ok(mut worker) => worker.result(order),
+            Err(error) => {
+                Err(SealError::Process { doing: Cow::Borrowed(doing), how: format!("could not begin: {error}") })
+            }
+        }
+    }
+
+    /// What a worker may read: the parts of a runtime, and the model directory of a scorer that reads files itself.
+    fn readable(bundle: &Bundle, natives: &[&Native]) -> Vec<PathBuf> {
+        let runtime = match &bundle.code {
+            Code::Runtime(runtime) => Some(runtime.folder().to_owned()),
+            Code::Component(_) => None,
+        };
+        let files = natives.iter().filter_map(|native| match native {
+            Native::File(path) => Some(path.clone()),
+            Native::Bytes(_) => None,
+        });
+        let model_dir = bundle.model_dir.as_deref().map(Into::into);
+        runtime.into_iter().chain(model_dir).chain(files).collect()
+    }
+}
+
+/// A worker that has been told what to do. It is ended when this is dropped.
+struct Worker<T> {
+    child: Child,
+    said: mpsc::Receiver<(Tell<T>, Vec<Vec<u8>>)>,
+    last_words: Option<JoinHandle<String>>,
+    /// Why it could not be told everything: it ended before.
+    unsent: Option<io::Error>,
+}
+
+impl<T: DeserializeOwned + Send + 'static> Worker<T> {
+    /// Starts it. What it sends in one message has at most `limit` bytes.
+    fn start(work: &Work, blobs: &[&[u8]], limit: u64) -> io::Result<Self> {
+        let mut child = Command::new("/proc/self/exe")
+            .arg0(NAME)
+            .arg(WORKER_ARGUMENT)
+            .env_clear()
+            // Memory is counted when it can be written to, so it is to be made so only when it is needed.
+            .env("MIMALLOC_ARENA_EAGER_COMMIT", "0")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(mut input), Some(output), Some(errors)) = pipes else {
+            return Err(io::Error::other("a process has no pipes"));
+        };
+        let (sender, said) = mpsc::sync_channel(1);
+        thread::spawn(move || {
+            let mut output = BufReader::new(output);
+            while let Ok(Some(frame)) = wire::read::<Tell<T>>(&mut output, limit) {
+                if sender.send(frame).is_err() {
+                    return;
+                }
+            }
+        });
+        let last_words = Some(thread::spawn(move || last(errors)));
+        let unsent = wire::write(&mut input, work, blobs).err();
+        Ok(Self { child, said, last_words, unsent })
+    }
+
+    /// Waits for its result, and passes on what it says before that.
+    fn result(&mut self, order: &Order<'_>) -> Result<(T, Vec<Vec<u8>>), SealError> {
+        let Order { limits, is_runtime, .. } = order;
+        let failed = |how: String| SealError::Process { doing: Cow::Borrowed(order.doing), how };
+        let mut deadline = Instant::now() + limits.timeout;
+        // For its own word only once: what it says after that may be the scorer's, if that has broken out.
+        let mut more = Some(order.runs + limits.timeout);
+        let mut log = order.log.saturating_add(LOG_MARGIN);
+        loop {
+            match self.said.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok((Tell::Done(done), blobs)) => return Ok((done, blobs)),
+                Ok((Tell::Failed(SealError::Compile(why) | SealError::Snapshot(why)), _))
+                    if why.contains(NO_MEMORY) =>
+                {
+                    return Err(failed(out_of_memory(limits, *is_runtime)));
+                }
+                // Its limit left no room for what the scorer may have.
+                Ok((Tell::Failed(SealError::NoMemory { .. }), _)) => {
+                    return Err(failed(out_of_memory(limits, *is_runtime)));
+                }
+                Ok((Tell::Failed(error), _)) => return Err(error),
+                Ok((Tell::Stage(stage), _)) => {
+                    if let Some(more) = more.take() {
+                        deadline = Instant::now() + more;
+                        (order.progress)(stage);
+                    }
+                }
+                Ok((Tell::Log { stream, level, logger, text }, _)) => {
+                    log = log
+                        .checked_sub(text.len() as u64)
+                        .ok_or_else(|| failed("logged more than it may".to_owned()))?;
+                    order.sink.write(stream, level, &logger, &text);
+                }
+                Ok((Tell::Warn(_), _)) => {}
+                Err(mpsc::RecvTimeoutError::Timeout) => return Err(failed(too_long(limits, *is_runtime))),
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    let status = self.child.wait().map_err(|error| failed(format!("cannot be waited for: {error}")))?;
+                    let words = self.last_words.take().and_then(|words| words.join().ok()).unwrap_or_default();
+                    return Err(failed(death(status, &words, self.unsent.as_ref(), limits, *is_runtime)));
+                }
+            }
+        }
+    }
+}
+
+impl<T> Drop for Worker<T> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The last that is written to a pipe.
+fn last(mut from: impl Read) -> String {
+    let (mut kept, mut buffer) = (Vec::new(), [0; 4096]);
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        kept.extend_from_slice(&buffer[..read]);
+        kept.drain(..kept.len().saturating_sub(LAST_WORDS));
+    }
+    String::from_utf8_lossy(&kept).trim().to_owned()
+}
+
+/// Says that its deadline is over, and how it is raised.
+fn too_long(limits: &SealLimits, is_runtime: bool) -> String {
+    let raise = if is_runtime { "" } else { "; raise --seal-timeout if the module is to be trusted" };
+    format!("did not end within {} s{raise}", limits.timeout.as_secs_f64())
+}
+
+/// Says that its memory is used up, and how the limit is raised.
+fn out_of_memory(limits: &SealLimits, is_runtime: bool) -> String {
+    let raise = if is_runtime { "" } else { "; raise --seal-memory if the module is to be trusted" };
+    format!("needed more memory than the limit of {} bytes{raise}", limits.memory)
+}
+
+/// Says how a worker died.
+fn death(status: ExitStatus, words: &str, unsent: Option<&io::Error>, limits: &SealLimits, is_runtime: bool) -> String {
+    const ABORT: i32 = 6;
+    const KILL: i32 = 9;
+    const CPU: i32 = 24;
+    let is_out_of_memory = words.contains("memory allocation of") || words.contains(NO_MEMORY);
+    let mut text = match status.signal() {
+        Some(ABORT) if is_out_of_memory => out_of_memory(limits, is_runtime),
+        Some(CPU) => "used more of the CPU than it may".to_owned(),
+        Some(KILL) => "was killed; has the machine enough memory?".to_owned(),
+        Some(signal) => format!("was ended by signal {signal}"),
+        None => format!("ended with {status}"),
+    };
+    if let Some(error) = unsent {
+        let _ = write!(text, " before it had read everything ({error})");
+    }
+    if !words.is_empty() {
+        let _ = write!(text, ": {words}");
+    }
+    text
+}
+
+impl Steps for Workers<'_> {
+    fn initialise(
+        &self,
+        candidate: &Candidate<'_>,
+        runtime: Option<&RuntimeCode>,
+        sink: Arc<dyn LogSink>,
+        progress: &dyn Fn(Stage),
+    ) -> Result<Snapshot, SealError> {
+        let (places, natives) = places(runtime);
+        let mut blobs = Job::blobs(candidate.bundle);
+        blobs.extend(natives);
+        let (Initialised { interface, bytes }, blobs) = self.order(
+            Task::Initialise(Job::of(candidate), places),
+            &Order {
+                doing: "initialising the scorer",
+                blobs: &blobs,
+                limits: self.limits(candidate.limits.memory),
+                runs: candidate.limits.init_deadline.min(LONGEST),
+                progress,
+                is_runtime: false,
+                log: candidate.limits.log,
+                sink,
+                readable: Self::readable(candidate.bundle, &of(runtime)),
+            },
+        )?;
+        Ok(Snapshot { interface, bytes, module: only(blobs) })
+    }
+
+    fn compile(&self, kind: Kind, module: Vec<u8>, memory: u64) -> Result<Vec<u8>, SealError> {
+        self.compile_within(self.limits(memory), false, kind, &module)
+    }
+
+    fn compile_runtime(&self, kind: Kind, module: Vec<u8>) -> Result<Vec<u8>, SealError> {
+        self.compile_within(RUNTIME_LIMITS, true, kind, &module)
+    }
+
+    fn describe(
+        &self,
+        candidate: &Candidate<'_>,
+        sealed: &Native,
+        runtime: Option<&RuntimeCode>,
+        sink: Arc<dyn LogSink>,
+    ) -> Result<Schema, SealError> {
+        let (places, natives) = places(runtime);
+        let (sealed_place, sealed_blob) = Place::of(sealed);
+        let mut blobs: Vec<_> = sealed_blob.into_iter().collect();
+        blobs.extend(Job::blobs(candidate.bundle));
+        blobs.extend(natives);
+        let (schema, _) = self.order::<WrittenSchema>(
+            Task::Describe(sealed_place, Job::of(candidate), places),
+            &Order {
+                doing: "asking the scorer for its schema",
+                blobs: &blobs,
+                limits: self.limits(candidate.limits.memory),
+                runs: candidate.limits.init_deadline.min(LONGEST),
+                progress: &|_| {},
+                is_runtime: false,
+                log: candidate.limits.log,
+                sink,
+                readable: Self::readable(candidate.bundle, &[&of(runtime)[..], &[sealed]].concat()),
+            },
+        )?;
+        schema.read().ok_or_else(|| SealError::Compile("the schema is none".to_owned()))
+    }
+}
+
+impl Workers<'_> {
+    fn compile_within(
+        &self,
+        limits: SealLimits,
+        is_runtime: bool,
+        kind: Kind,
+        module: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        let ((), blobs) = self.order(
+            Task::Compile(kind),
+            &Order {
+                doing: if is_runtime { "compiling the runtime" } else { "compiling the scorer" },
+                blobs: &[module],
+                limits,
+                runs: Duration::ZERO,
+                progress: &|_| {},
+                is_runtime,
+                log: 0,
+                sink: Arc::new(crate::log::NoLog),
+                readable: Vec::new(),
+            },
+        )?;
+        Ok(only(blobs))
+    }
+}
+
+fn of(runtime: Option<&RuntimeCode>) -> Vec<&Native> {
+    runtime.map(|runtime| vec![&runtime.code, &runtime.library]).unwrap_or_default()
+}
+
+fn places(runtime: Option<&RuntimeCode>) -> (Option<RuntimePlaces>, Vec<&[u8]>) {
+    let Some(runtime) = runtime else { return (None, Vec::new()) };
+    let (code, code_blob) = Place::of(&runtime.code);
+    let (library, library_blob) = Place::of(&runtime.library);
+    (Some(RuntimePlaces(code, library)), code_blob.into_iter().chain(library_blob).collect())
+}
+
+fn only(blobs: Vec<Vec<u8>>) -> Vec<u8> {
+    blobs.into_iter().next().unwrap_or_default()
+}

@@ -1,0 +1,394 @@
+//! The steps of sealing: from a component to a module that starts one instant after `init`.
+//!
+//! Each step takes bytes and gives bytes, so that it can be done here or in a process of its own: [`initialise`] runs
+//! `init` and gives the state after it as WebAssembly, [`compile`] makes native code of that, [`describe`] asks it for its
+//! schema. Untrusted code runs in the first and the third; the second, whose result is native code, runs none.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use wasmtime::component::{Component, Instance, Lift, Linker, WasmList};
+use wasmtime::{Engine, Module, Store};
+use wasmtime_wizer::{ComponentInstanceState, Wizer};
+
+use crate::bindings::exports::scorebox::scoring::scoring as wit;
+use crate::bindings::{Scorer, ScorerPre};
+use crate::bundle::Bundle;
+use crate::executor::{Control, End};
+use crate::instance::{self, Environment, HostState, WasiEnvironment};
+use crate::interface::Interface;
+use crate::limits::Limits;
+use crate::log::LogSink;
+use crate::native::{self, Native};
+use crate::outcome::{self, Outcome};
+use crate::runtime::{self, Compiled};
+use crate::sandbox::Sandbox;
+use crate::seal::{Schema, SealError, Stage};
+use crate::stream::Outlet;
+
+/// What is compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Kind {
+    /// A component, with its code.
+    Component,
+    /// A core module that holds nothing but data: a runtime's state, or its library.
+    Data,
+}
+
+/// The compiled parts of a runtime.
+#[derive(Debug, Clone)]
+pub(crate) struct RuntimeCode {
+    pub(crate) code: Native,
+    pub(crate) library: Native,
+}
+
+/// What a scorer is made from.
+pub(crate) struct Candidate<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) bundle: &'a Bundle,
+    pub(crate) limits: &'a Limits,
+}
+
+/// A scorer's state after `init`.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    /// What it imports and exports.
+    pub(crate) interface: Interface,
+    /// Bytes of linear memory and tables.
+    pub(crate) bytes: u64,
+    /// The state as WebAssembly: a component, or a module of data.
+    pub(crate) module: Vec<u8>,
+}
+
+/// Checks a component against the world, instruments and compiles it, runs `init`, and reads the state after it. `progress`
+/// is told before code of the component runs.
+pub(crate) fn initialise_component(
+    sandbox: &Sandbox,
+    candidate: &Candidate<'_>,
+    component: &[u8],
+    sink: Arc<dyn LogSink>,
+    progress: &dyn Fn(Stage),
+) -> Result<Snapshot, SealError> {
+    let interface = Interface::read(component)?;
+    interface.check()?;
+    let snapshot_error = |error: wasmtime::Error| SealError::Snapshot(format!("{error:#}"));
+    let mut wizer = Wizer::new();
+    wizer.keep_init_func(true);
+    let (context, instrumented) = wizer.instrument_component(component).map_err(snapshot_error)?;
+    let instrumented = Component::new(sandbox.engine(), &instrumented).map_err(compile_error)?;
+    let scorer = link(sandbox.linker(interface.imports_wasi()), &instrumented)?;
+    let environment = environment(candidate.limits, sink, &interface, candidate.bundle.model_dir.as_ref());
+    progress(Stage::Initialising);
+    let (mut store, instance) = call_init(sandbox, deployment(candidate, &interface), &scorer, &environment)?;
+    let bytes = instance::memory_used(&store);
+    // What is read from here on is the memory itself, which has a limit of its own and is not copied.
+    store.set_hostcall_fuel(usize::MAX);
+    let mut reader = StateReader { store: &mut store, instance, error: None };
+    let module = sandbox.wait(wizer.snapshot_component(&context, &mut reader)).map_err(snapshot_error)?;
+    match reader.error {
+        Some(error) => Err(snapshot_error(error)),
+        None => Ok(Snapshot { interface, bytes, module }),
+    }
+}
+
+/// Runs `init` on the state that a runtime begins with, and reads what has become of it.
+pub(crate) fn initialise_runtime(
+    sandbox: &Sandbox,
+    candidate: &Candidate<'_>,
+    runtime: &RuntimeCode,
+    initial: &[u8],
+    sink: Arc<dyn LogSink>,
+    progress: &dyn Fn(Stage),
+) -> Result<Snapshot, SealError> {
+    let engine = sandbox.engine();
+    let snapshot_error = |error: wasmtime::Error| SealError::Snapshot(format!("{error:#}"));
+    let compiled = load_runtime(engine, runtime)?;
+    let interface = Interface::of(&compiled.code, engine);
+    interface.check_runtime()?;
+    let initial = runtime::compile_data(engine, initial).map_err(compile_error)?;
+    let scorer = link_runtime(sandbox, &compiled, &interface, &initial)?;
+    let environment = environment(candidate.limits, sink, &interface, None);
+    progress(Stage::Initialising);
+    let (mut store, instance) = call_init(sandbox, deployment(candidate, &interface), &scorer, &environment)?;
+    let bytes = instance::memory_used(&store);
+    let module = sandbox.wait(compiled.layout.snapshot(&mut store, instance)).map_err(snapshot_error)?;
+    Ok(Snapshot { interface, bytes, module })
+}
+
+/// Makes native code of WebAssembly. None of it is run.
+pub(crate) fn compile(engine: &Engine, kind: Kind, module: &[u8]) -> Result<Vec<u8>, SealError> {
+    match kind {
+        Kind::Component => Component::new(engine, module).and_then(|component| component.serialize()),
+        Kind::Data => Module::new(engine, module).and_then(|module| module.serialize()),
+    }
+    .map_err(compile_error)
+}
+
+/// Asks a sealed scorer for its schema, in an instance of its own. `runtime` is there for the state of a runtime.
+pub(crate) fn describe(
+    sandbox: &Sandbox,
+    sealed: &Native,
+    runtime: Option<&RuntimeCode>,
+    limits: &Limits,
+    model_dir: Option<&Arc<Path>>,
+    sink: Arc<dyn LogSink>,
+) -> Result<Schema, SealError> {
+    let engine = sandbox.engine();
+    let load_error =
+        |error: wasmtime::Error| SealError::Compile(format!("what was compiled cannot be loaded: {error:#}"));
+    let (scorer, interface) = match runtime {
+        None => {
+            let component = native::load_component(engine, sealed).map_err(load_error)?;
+            let interface = Interface::of(&component, engine);
+            (link(sandbox.linker(interface.imports_wasi()), &component)?, interface)
+        }
+        Some(runtime) => {
+            let compiled = load_runtime(engine, runtime)?;
+            let interface = Interface::of(&compiled.code, engine);
+            let state = native::load_data(engine, sealed).map_err(load_error)?;
+            (link_runtime(sandbox, &compiled, &interface, &state)?, interface)
+        }
+    };
+    call_schema(sandbox, &scorer, &environment(limits, sink, &interface, model_dir))
+}
+
+/// Loads a runtime that has been compiled.
+pub(crate) fn load_runtime(engine: &Engine, runtime: &RuntimeCode) -> Result<Compiled, SealError> {
+    let error = |error: wasmtime::Error| SealError::Compile(format!("the compiled runtime cannot be used: {error:#}"));
+    let code = native::load_component(engine, &runtime.code).map_err(error)?;
+    let library = native::load_data(engine, &runtime.library).map_err(error)?;
+    Compiled::new(code, library, engine).map_err(error)
+}
+
+/// Joins a component to what it imports, and checks the types of what it exports.
+pub(crate) fn link(linker: &Linker<HostState>, component: &Component) -> Result<ScorerPre<HostState>, SealError> {
+    let types = |error: wasmtime::Error| SealError::Types(format!("{error:#}"));
+    // The image that instances are copied from is made now, not at the first request.
+    component.initialize_copy_on_write_image().map_err(|error| SealError::Snapshot(format!("{error:#}")))?;
+    ScorerPre::new(linker.instantiate_pre(component).map_err(types)?).map_err(types)
+}
+
+/// Joins a runtime to a deployment's state.
+pub(crate) fn link_runtime(
+    sandbox: &Sandbox,
+    compiled: &Compiled,
+    interface: &Interface,
+    state: &Module,
+) -> Result<ScorerPre<HostState>, SealError> {
+    let mut linker = sandbox.linker(interface.imports_wasi()).clone();
+    let types = |error: wasmtime::Error| SealError::Types(format!("{error:#}"));
+    compiled.add_to_linker(&mut linker, state).map_err(types)?;
+    link(&linker, &compiled.code)
+}
+
+/// What the instances that are made to seal a scorer are given.
+fn environment(
+    limits: &Limits,
+    sink: Arc<dyn LogSink>,
+    interface: &Interface,
+    model_dir: Option<&Arc<Path>>,
+) -> Environment {
+    Environment {
+        limits: Limits { deadline: limits.init_deadline, ..limits.clone() },
+        sink,
+        wasi: WasiEnvironment::of(interface, model_dir),
+    }
+}
+
+fn deployment(candidate: &Candidate<'_>, interface: &Interface) -> wit::Deployment {
+    let files = if interface.imports_files() { &[][..] } else { &candidate.bundle.files };
+    wit::Deployment {
+        name: candidate.name.to_owned(),
+        version: candidate.version.to_owned(),
+        environment: candidate.bundle.environment.clone(),
+        files: files
+            .iter()
+            .map(|file| wit::File { path: file.path.clone(), contents: file.contents.clone() })
+            .collect(),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what errors are mapped with")]
+fn compile_error(error: wasmtime::Error) -> SealError {
+    SealError::Compile(format!("{error:#}"))
+}
+
+/// Instantiates a scorer and runs its `init`.
+fn call_init(
+    sandbox: &Sandbox,
+    deployment: wit::Deployment,
+    scorer: &ScorerPre<HostState>,
+    environment: &Environment,
+) -> Result<(Store<HostState>, Instance), SealError> {
+    let call = {
+        let environment = environment.clone();
+        let scorer = scorer.clone();
+        move |control| async move {
+            let mut store = match environment.store(scorer.engine(), control, Outlet::closed()) {
+                Ok(store) => store,
+                Err(error) => return (Err(Failed::How(format!("could not start: {error:#}"))), ()),
+            };
+            let result = async {
+                let instance = scorer.instance_pre().instantiate_async(&mut store).await?;
+                let exports = Scorer::new(&mut store, &instance)?;
+                let result = exports.scorebox_scoring_scoring().call_init(&mut store, &deployment).await?;
+                Ok((result, instance))
+            }
+            .await;
+            let result = match result {
+                Ok((Ok(()), instance)) => Ok(Ok((store, instance))),
+                Ok((Err(_), _)) | Err(_) if instance::lacked_memory(&store) => Err(Failed::NoMemory),
+                Ok((Err(message), _)) => Ok(Err(outcome::cut(message, environment.limits.log))),
+                Err(error) => Err(Failed::How(in_words(environment.outcome(&store, &error)))),
+            };
+            (result, ())
+        }
+    };
+    call_guest(sandbox, environment, "init", call)?.map_err(SealError::Init)
+}
+
+fn call_schema(
+    sandbox: &Sandbox,
+    scorer: &ScorerPre<HostState>,
+    environment: &Environment,
+) -> Result<Schema, SealError> {
+    let call = {
+        let environment = environment.clone();
+        let scorer = scorer.clone();
+        move |control| async move {
+            let mut store = match environment.store(scorer.engine(), control, Outlet::closed()) {
+                Ok(store) => store,
+                Err(error) => return (Err(Failed::How(format!("could not start: {error:#}"))), None),
+            };
+            let result = async {
+                let exports = scorer.instantiate_async(&mut store).await?;
+                exports.scorebox_scoring_scoring().call_schema(&mut store).await
+            }
+            .await;
+            let failed = |error| match instance::lacked_memory(&store) {
+                true => Failed::NoMemory,
+                false => Failed::How(in_words(environment.outcome(&store, &error))),
+            };
+            (result.map_err(failed), Some(store))
+        }
+    };
+    let schema = call_guest(sandbox, environment, "schema", call)?;
+    Ok(Schema { mode: schema.mode, input: schema.input, output: schema.output, versions: schema.versions })
+}
+
+/// Why a call into a guest has no result.
+enum Failed {
+    /// The system has no memory for it.
+    NoMemory,
+    /// In words.
+    How(String),
+}
+
+/// Runs a guest and waits for it.
+fn call_guest<G, T, R>(
+    sandbox: &Sandbox,
+    environment: &Environment,
+    function: &'static str,
+    guest: impl FnOnce(Arc<Control>) -> G,
+) -> Result<T, SealError>
+where
+    G: Future<Output = (Result<T, Failed>, R)> + Send + 'static,
+    T: Send + 'static,
+    R: Send + 'static,
+{
+    let failed = |how| SealError::Call { function: Cow::Borrowed(function), how };
+    match sandbox.wait(sandbox.executor().run(environment.limits.deadline, guest)) {
+        End::Done(result) => result.map_err(|error| match error {
+            Failed::NoMemory => SealError::NoMemory { function: Cow::Borrowed(function) },
+            Failed::How(how) => failed(how),
+        }),
+        End::Deadline { limit, .. } => Err(failed(format!("did not end within {}", seconds(limit)))),
+        End::Failed | End::Refused(_) => Err(failed("was interrupted".to_owned())),
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{} s", time.as_secs_f64())
+}
+
+/// Says in words how a call ended that has no result.
+fn in_words(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::OutOfMemory { limit } => format!("needs more memory than the limit of {limit} bytes; raise the limit"),
+        Outcome::Fault(wit::Fault::Failed(exception)) => {
+            format!("panicked: {}\n{}", exception.message, exception.traceback)
+        }
+        Outcome::Trap(trap) => format!("was stopped: {}\n{}", trap.reason, trap.backtrace),
+        other => format!("did not end as it should: {other:?}"),
+    }
+    .trim_end()
+    .to_owned()
+}
+
+/// Reads the state of an instance through the functions that instrumenting has added to it.
+struct StateReader<'a> {
+    store: &'a mut Store<HostState>,
+    instance: Instance,
+    error: Option<wasmtime::Error>,
+}
+
+impl StateReader<'_> {
+    /// Calls `function` of the exported instance `instance`. The trait has no way to fail, so an error is kept.
+    async fn call<R, V>(
+        &mut self,
+        instance: &str,
+        function: &str,
+        read: impl FnOnce(&mut Store<HostState>, R) -> V,
+    ) -> Option<V>
+    where
+        R: Lift + Send + Sync + 'static,
+    {
+        let result = async {
+            let store = &mut *self.store;
+            let missing = || wasmtime::format_err!("`{instance}` has no `{function}`");
+            let (_, instance) = self.instance.get_export(&mut *store, None, instance).ok_or_else(missing)?;
+            let (_, function) = self.instance.get_export(&mut *store, Some(&instance), function).ok_or_else(missing)?;
+            let function = self.instance.get_typed_func::<(), (R,)>(&mut *store, function)?;
+            let (value,) = function.call_async(&mut *store, ()).await?;
+            Ok(read(store, value))
+        }
+        .await;
+        result.map_err(|error| self.error = Some(error)).ok()
+    }
+}
+
+impl ComponentInstanceState for StateReader<'_> {
+    async fn call_func_ret_list_u8(&mut self, instance: &str, func: &str, contents: impl FnOnce(&[u8]) + Send) {
+        let mut contents = Some(contents);
+        let read = |store: &mut Store<HostState>, list: WasmList<u8>| {
+            if let Some(contents) = contents.take() {
+                contents(list.as_le_slice(&*store));
+            }
+        };
+        self.call(instance, func, read).await;
+        // The caller relies on being told something, also where there is an error instead.
+        if let Some(contents) = contents {
+            contents(&[]);
+        }
+    }
+
+    async fn call_func_ret_s32(&mut self, instance: &str, func: &str) -> i32 {
+        self.call(instance, func, |_, value| value).await.unwrap_or_default()
+    }
+
+    async fn call_func_ret_s64(&mut self, instance: &str, func: &str) -> i64 {
+        self.call(instance, func, |_, value| value).await.unwrap_or_default()
+    }
+
+    async fn call_func_ret_f32(&mut self, instance: &str, func: &str) -> u32 {
+        self.call(instance, func, |_, value: f32| value.to_bits()).await.unwrap_or_default()
+    }
+
+    async fn call_func_ret_f64(&mut self, instance: &str, func: &str) -> u64 {
+        self.call(instance, func, |_, value: f64| value.to_bits()).await.unwrap_or_default()
+    }
+}

@@ -1,0 +1,4 @@
+//! `scorebox_fuzz::config`, for libFuzzer.
+#![no_main]
+
+scorebox_fuzz::fuzz_target!(config);

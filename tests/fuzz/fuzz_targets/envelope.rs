@@ -1,0 +1,4 @@
+//! `scorebox_fuzz::envelope`, for libFuzzer.
+#![no_main]
+
+scorebox_fuzz::fuzz_target!(envelope);

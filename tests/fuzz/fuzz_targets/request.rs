@@ -1,0 +1,4 @@
+//! `scorebox_fuzz::request`, for libFuzzer.
+#![no_main]
+
+scorebox_fuzz::fuzz_target!(request);

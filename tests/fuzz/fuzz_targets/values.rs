@@ -1,0 +1,4 @@
+//! `scorebox_fuzz::values`, for libFuzzer.
+#![no_main]
+
+scorebox_fuzz::fuzz_target!(values);

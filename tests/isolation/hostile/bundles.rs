@@ -1,0 +1,171 @@
+//! Archives, wheels, model directories and caches that were made to do harm.
+
+use std::fs::{self, File};
+use std::io::{Cursor, Write as _};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use scorebox_tests::process::{Process, hermetic, scorebox};
+use scorebox_tests::wait::PATIENCE;
+use scorebox_tests::{Ended, Serve, python};
+use tempfile::TempDir;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+use crate::assert_refused;
+
+const MIB: usize = 1 << 20;
+const SCRIPT: &[u8] = b"def init():\n    pass\n\n\ndef run(data):\n    return data\n";
+const MANIFEST: &[u8] = br#"{"format": 1, "kind": "python", "entry_script": "score.py"}"#;
+
+type Zip = ZipWriter<Cursor<Vec<u8>>>;
+
+fn add(zip: &mut Zip, name: &str, size: usize) {
+    let options =
+        SimpleFileOptions::default().compression_method(CompressionMethod::Deflated).compression_level(Some(1));
+    zip.start_file(name, options).expect("an entry");
+    let zeros = vec![0; MIB];
+    for begin in (0..size).step_by(MIB) {
+        zip.write_all(&zeros[..MIB.min(size - begin)]).expect("zeros");
+    }
+}
+
+fn add_text(zip: &mut Zip, name: &str, text: &[u8]) {
+    zip.start_file(name, SimpleFileOptions::default()).expect("an entry");
+    zip.write_all(text).expect("a text");
+}
+
+/// An archive as `scorebox build` makes it, with more entries.
+fn archive(more: impl FnOnce(&mut Zip)) -> (TempDir, PathBuf) {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    add_text(&mut zip, "manifest.json", MANIFEST);
+    add_text(&mut zip, "app/score.py", SCRIPT);
+    more(&mut zip);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("app.scorebox");
+    fs::write(&path, zip.finish().expect("an archive").into_inner()).expect("a file");
+    (folder, path)
+}
+
+/// Runs a command to its end, and says how much memory it had at most.
+#[track_caller]
+fn run(command: &mut Command) -> (Ended, u64) {
+    let mut process = Process::start(command);
+    let status = format!("/proc/{}/status", process.id());
+    let (begin, mut memory) = (Instant::now(), 0);
+    while process.runs() {
+        // pip, which `build` asks for wheels, takes its time.
+        assert!(begin.elapsed() < 4 * PATIENCE, "it does not end; {}", process.said());
+        let status = fs::read_to_string(&status).unwrap_or_default();
+        if let Some(most) = status.lines().find_map(|line| line.strip_prefix("VmHWM:")) {
+            memory = most.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB") * 1024;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    (process.wait(PATIENCE), memory)
+}
+
+/// Checks that an archive is refused for this reason, having taken little memory.
+#[track_caller]
+fn assert_archive_refused(path: &Path, reason: &str) {
+    let size = fs::metadata(path).expect("a file").len();
+    let (ended, memory) = run(scorebox().arg("check").arg(path).args(["--memory", "64MiB"]));
+    println!("an archive of {} KiB took {} MiB: {}", size >> 10, memory >> 20, ended.stderr);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains(reason), "no {reason:?} in {:?}", ended.stderr);
+    // The limit, the archive's own index, and the program.
+    assert!(memory < 64 * MIB as u64 + 3 * size + 128 * MIB as u64, "{} MiB", memory >> 20);
+}
+
+#[test]
+fn an_archive_that_unpacks_to_more_than_the_limit_is_refused_before_it_is_unpacked() {
+    let (_folder, one) = archive(|zip| add(zip, "app/zeros", 1024 * MIB));
+    assert_archive_refused(&one, "its files have more than the 67108864 bytes of the memory limit");
+    let (_folder, many) = archive(|zip| (0..200).for_each(|number| add(zip, &format!("app/zeros-{number}"), MIB)));
+    assert_archive_refused(&many, "its files have more than the 67108864 bytes of the memory limit");
+    let (_folder, entries) =
+        archive(|zip| (0..600_000).for_each(|number| add_text(zip, &format!("app/{number}"), b"")));
+    assert_archive_refused(&entries, "entries; take out what the script does not need");
+}
+
+#[test]
+fn an_archive_whose_names_lead_elsewhere_is_refused() {
+    for name in
+        ["app/../../outside", "/outside", "app//outside", "app/./outside", "app\\outside", "outside", "app/a\nb"]
+    {
+        let (folder, path) = archive(|zip| add_text(zip, name, b"outside"));
+        assert_archive_refused(&path, "is not one that `scorebox build` gives");
+        assert!(!folder.path().join("outside").exists() && !Path::new("/outside").exists());
+    }
+    let (_folder, link) = archive(|zip| {
+        zip.add_symlink("app/passwd", "/etc/passwd", SimpleFileOptions::default()).expect("a link");
+    });
+    assert_archive_refused(&link, "is a link or encrypted");
+}
+
+#[test]
+fn a_wheel_that_unpacks_to_more_than_a_gibibyte_is_refused_by_build() {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    add(&mut zip, "bomb/zeros", 1500 * MIB);
+    add_text(&mut zip, "bomb-1.0.dist-info/METADATA", b"Metadata-Version: 2.1\nName: bomb\nVersion: 1.0\n");
+    add_text(&mut zip, "bomb-1.0.dist-info/WHEEL", b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n");
+    add_text(&mut zip, "bomb-1.0.dist-info/RECORD", b"");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let wheel = zip.finish().expect("a wheel").into_inner();
+    fs::write(folder.path().join("bomb-1.0-py3-none-any.whl"), &wheel).expect("a file");
+    fs::write(folder.path().join("score.py"), SCRIPT).expect("a file");
+    fs::write(folder.path().join("requirements.txt"), "./bomb-1.0-py3-none-any.whl\n").expect("a file");
+    let mut command = scorebox();
+    command.arg("build").arg(folder.path()).arg("-o").arg(folder.path().join("app.scorebox"));
+    let (ended, memory) = run(&mut command);
+    println!("a wheel of {} KiB took {} MiB: {}", wheel.len() >> 10, memory >> 20, ended.stderr);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("bomb-1.0-py3-none-any.whl"), "{ended:?}");
+    assert!(memory < 3072 * MIB as u64, "{} MiB", memory >> 20);
+    assert!(!folder.path().join("app.scorebox").exists());
+}
+
+#[test]
+fn a_model_directory_with_a_huge_file_or_what_is_no_file_is_refused() {
+    let refused = |make: &dyn Fn(&Path), reason: &str| {
+        let model = tempfile::tempdir().expect("a temporary folder");
+        make(&model.path().join("weights"));
+        let begin = Instant::now();
+        let ended = Serve::guest("echo").arg("--model_dir").arg(model.path()).refused();
+        assert_refused(&ended, &[reason]);
+        assert!(begin.elapsed() < Duration::from_secs(10), "after {:?}", begin.elapsed());
+    };
+    let sparse = |path: &Path| File::create(path).and_then(|file| file.set_len(1 << 42)).expect("a file with a hole");
+    refused(&sparse, "has more bytes than the memory limit of 1073741824; raise the limit");
+    refused(&|path| make_pipe(path), "is neither a file nor a folder; remove it from the model directory");
+    refused(&|path| symlink("/dev/zero", path).expect("a link"), "is a link to /dev/zero");
+}
+
+fn make_pipe(path: &Path) {
+    python::succeed(hermetic("mkfifo").arg(path));
+}
+
+#[test]
+fn what_is_no_file_in_the_place_of_a_cache_entry_is_never_read() {
+    let makes: [&dyn Fn(&Path); 3] =
+        [&|path| make_pipe(path), &|path| symlink("/dev/zero", path).expect("a link"), &|path| {
+            fs::create_dir(path).expect("a folder");
+        }];
+    let cache = tempfile::tempdir().expect("a temporary folder");
+    let served = || {
+        let server = Serve::guest("echo").cache(cache.path()).start();
+        assert_eq!(server.send(&scorebox_tests::Request::score("x")).status, 200);
+        server
+    };
+    served();
+    let is_entry = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "sealed");
+    let entries = || fs::read_dir(cache.path()).expect("a cache").map(|entry| entry.expect("an entry").path());
+    let entry = entries().find(is_entry).expect("an entry");
+    for make in makes {
+        fs::remove_file(&entry).or_else(|_| fs::remove_dir(&entry)).expect("it is there");
+        make(&entry);
+        served().logged(", compiled in");
+    }
+}

@@ -1,0 +1,190 @@
+//! `scorebox apply`: a server becomes what a file says.
+
+use std::fs;
+use std::path::PathBuf;
+
+use scorebox_tests::fixtures;
+use scorebox_tests::process::Ended;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{Host, address};
+
+/// A file and its scorers.
+struct Wanted {
+    folder: TempDir,
+}
+
+impl Wanted {
+    fn new(text: &str) -> Self {
+        let folder = fixtures::folder(&[]);
+        for guest in ["echo", "panic"] {
+            fs::copy(fixtures::guest(guest), folder.path().join(format!("{guest}.wasm"))).expect("a component");
+        }
+        let wanted = Self { folder };
+        wanted.say(text);
+        wanted
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("scorebox.toml")
+    }
+
+    fn say(&self, text: &str) {
+        fs::write(self.file(), text).expect("a file");
+    }
+
+    fn apply(&self, host: &Host, more: &[&str]) -> Ended {
+        let file = self.file();
+        host.scorebox(&[&["apply", "-f", file.to_str().expect("a path of letters")], more].concat())
+    }
+
+    /// Applies it, and returns what is said of the changes.
+    #[track_caller]
+    fn applied(&self, host: &Host, more: &[&str]) -> String {
+        let ended = self.apply(host, more);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.stdout
+    }
+}
+
+const FIRST: &str = r#"
+[tenants.acme]
+description = "the first"
+quotas = { requests_per_second = 1000 }
+
+[tenants.acme.endpoints.iris]
+hosts = ["iris.example.com"]
+traffic = { blue = 100 }
+
+[tenants.acme.endpoints.iris.deployments.blue]
+scorer = "echo.wasm"
+version = "1"
+environment = { PASSWORD = "secret-1" }
+probe = { body = "{}" }
+"#;
+
+fn version(host: &Host, key: &str) -> Value {
+    let response = host.score("acme/iris", key, "{}");
+    assert_eq!(response.status, 200, "{response:?}");
+    response.json()["deployment"]["version"].clone()
+}
+
+#[test]
+fn a_server_becomes_what_the_file_says_and_the_differences_are_shown_first() {
+    let host = Host::start();
+    let wanted = Wanted::new(FIRST);
+    let plan = wanted.applied(&host, &["--dry-run"]);
+    for line in [
+        "+ tenant acme",
+        "    quotas.requests_per_second: 1000",
+        "+ endpoint acme/iris",
+        "+ deployment acme/iris/blue",
+        "    environment.PASSWORD: (set)",
+        "    traffic.blue: 100",
+    ] {
+        assert!(plan.lines().any(|said| said == line), "{line} in {plan}");
+    }
+    assert_eq!(host.read("/tenants").json()["items"], json!([]), "a dry run changes nothing");
+    let done = wanted.applied(&host, &[]);
+    assert!(done.starts_with(&plan), "{done}");
+    let key =
+        done.lines().find_map(|line| line.strip_prefix("primary key of acme/iris    ")).expect("a key").to_owned();
+    assert_eq!(version(&host, &key), "1");
+    assert!(!done.contains("secret"), "{done}");
+    // Again, nothing is to be done.
+    let ended = wanted.apply(&host, &[]);
+    assert_eq!((ended.code, &*ended.stdout), (Some(0), ""), "{ended:?}");
+    assert!(ended.stderr.contains("the server is as the file says"), "{ended:?}");
+    // Another revision, and another deployment.
+    let second = FIRST
+        .replace("secret-1", "secret-2")
+        .replace("1000", "2000")
+        .replace("{ blue = 100 }", "{ blue = 0, green = 100 }")
+        + "\n[tenants.acme.endpoints.iris.deployments.green]\nscorer = \"echo.wasm\"\nversion = \"green\"\n";
+    wanted.say(&second);
+    let done = wanted.applied(&host, &[]);
+    let expected = [
+        "~ tenant acme",
+        "    quotas.requests_per_second: 1000 -> 2000",
+        "~ deployment acme/iris/blue",
+        "    environment.PASSWORD: another value",
+        "+ deployment acme/iris/green",
+        "~ traffic of acme/iris",
+        "    traffic.blue: 100 -> (none)",
+        "    traffic.green: 100",
+    ];
+    for line in expected {
+        assert!(done.lines().any(|said| said == line), "{line} in {done}");
+    }
+    assert!(!done.contains("secret") && !done.contains("endpoint acme/iris"), "{done}");
+    assert_eq!(version(&host, &key), "green");
+    assert_eq!(host.read(&address("acme/iris/blue")).json()["answering"], 2);
+    // What is not in the file is left alone, unless it is to go.
+    host.serving("acme/other", "echo");
+    host.serving("umbrella/iris", "echo");
+    let first = FIRST.replace("1000", "2000").replace("secret-1", "secret-2");
+    wanted.say(&first);
+    let ended = wanted.apply(&host, &[]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for left in ["endpoint acme/other is not in the file", "deployment acme/iris/green is not in the file"] {
+        assert!(ended.stderr.contains(left), "{ended:?}");
+    }
+    assert_eq!(version(&host, &key), "1");
+    let pruned = wanted.applied(&host, &["--prune"]);
+    assert_eq!(pruned, "- deployment acme/iris/green\n- endpoint acme/other");
+    assert_eq!(host.read(&address("acme/iris/green")).status, 404);
+    assert_eq!(host.read(&address("acme/other")).status, 404);
+    assert_eq!(host.read(&address("umbrella/iris")).status, 200);
+}
+
+#[test]
+fn what_is_wrong_in_the_file_is_found_before_the_first_change() {
+    let host = Host::start();
+    for (from, to, why) in [
+        ("description", "descripion", "line 3"),
+        ("[tenants.acme]", "[tenants.Acme]", "lower-case"),
+        ("\"echo.wasm\"", "\"nothing.wasm\"", "nothing.wasm"),
+        ("{ blue = 100 }", "{ blue = 90 }", "add up to 90 percent"),
+        ("{ blue = 100 }", "{ red = 100 }", "no deployment \"red\""),
+        ("version = \"1\"", "limits = { memry = 5 }", "unknown field `memry`"),
+    ] {
+        let wanted = Wanted::new(&FIRST.replace(from, to));
+        let ended = wanted.apply(&host, &[]);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains(why), "{why}: {}", ended.stderr);
+        assert_eq!(host.read("/tenants").json()["items"], json!([]), "{to}");
+    }
+    let ended = host.scorebox(&["apply", "-f", "/nowhere/scorebox.toml"]);
+    assert!(ended.code == Some(1) && ended.stderr.contains("cannot read /nowhere/scorebox.toml"), "{ended:?}");
+}
+
+#[test]
+fn a_deployment_that_fails_ends_it_before_it_gets_traffic_and_it_can_be_applied_again() {
+    let host = Host::start();
+    let wanted = Wanted::new(FIRST);
+    let done = wanted.applied(&host, &["--json"]);
+    let done: Value = serde_json::from_str(&done).expect("JSON");
+    assert_eq!(done["applied"], true);
+    assert_eq!(
+        done["changes"][0],
+        json!({"action": "create", "what": "tenant acme", "differences": [
+            "description: the first", "quotas.requests_per_second: 1000"
+        ]})
+    );
+    let key = done["created_endpoints"][0]["primary_key"].as_str().expect("a key");
+    let broken = FIRST.replace("{ blue = 100 }", "{ blue = 50, green = 50 }")
+        + "\n[tenants.acme.endpoints.iris.deployments.green]\nscorer = \"panic.wasm\"\nprobe = { body = '{\"end\": \"panic\"}' }\n";
+    wanted.say(&broken);
+    let ended = wanted.apply(&host, &[]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    for said in ["`+ deployment acme/iris/green` is not made, 0 of 2 changes before it are", "its probe failed"] {
+        assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
+    }
+    assert_eq!(version(&host, key), "1");
+    assert_eq!(host.read(&address("acme/iris")).json()["traffic"], json!({"blue": 100}));
+    wanted.say(&broken.replace(r#""end": "panic""#, r#""end": "well""#));
+    let done = wanted.applied(&host, &[]);
+    assert!(done.contains("+ deployment acme/iris/green"), "{done}");
+    assert_eq!(host.read(&address("acme/iris")).json()["traffic"], json!({"blue": 50, "green": 50}));
+}
