@@ -269,9 +269,12 @@ fn call_schema(
                 exports.scorebox_scoring_scoring().call_schema(&mut store).await
             }
             .await;
-            let failed = |error| match instance::lacked_memory(&store) {
-                true => Failed::NoMemory,
-                false => Failed::How(in_words(environment.outcome(&store, &error))),
+            let failed = |error| {
+                if instance::lacked_memory(&store) {
+                    Failed::NoMemory
+                } else {
+                    Failed::How(in_words(environment.outcome(&store, &error)))
+                }
             };
             (result.map_err(failed), Some(store))
         }
