@@ -16,6 +16,9 @@ use seccompiler::{
 
 use crate::Profile;
 
+/// Which pages of its own memory a process has written to. The descriptor was opened before.
+const PAGEMAP_SCAN: u64 = 0xc060_6610;
+
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// What every process does: computing, memory, threads, time, and files that it has a right to.
@@ -277,7 +280,7 @@ fn list(calls: impl IntoIterator<Item = c_long>) -> Rules {
 fn allowed(profile: Profile) -> Result<Rules, seccompiler::BackendError> {
     let mut rules = list(BASE.iter().chain(OLD).copied());
     // Questions to a descriptor, and none that a device driver would answer.
-    let questions = [FIONBIO, FIONREAD, FIOCLEX, TCGETS, TIOCGWINSZ];
+    let questions = [FIONBIO, FIONREAD, FIOCLEX, TCGETS, TIOCGWINSZ, PAGEMAP_SCAN];
     let questions = questions.map(|question| rule([(1, SeccompCmpOp::Eq, question)]));
     rules.insert(libc::SYS_ioctl, questions.into_iter().collect::<Result<_, _>>()?);
     if profile != Profile::Sealer {

@@ -1,6 +1,10 @@
-//! The one engine of the process: how WebAssembly is compiled and where instances live.
+//! The engine of the process: how WebAssembly is compiled and where instances live.
+//!
+//! Instances of components live in the engine's own pool, those of runtimes in [places](crate::memory) of ours. The engine
+//! takes one of the two, so there is one of it for each; both compile the same, and a clock drives them together.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -11,6 +15,7 @@ use wasmtime::{
 
 use crate::inspect::Pool;
 use crate::limits::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
+use crate::memory::{Arena, GUARD, Memories, RESERVATION, Stacks};
 
 /// Bytes of a guest's native stack that are set aside for the host functions that it calls.
 const HOST_STACK: usize = 512 * 1024;
@@ -28,6 +33,14 @@ const WARM_SLOTS: u32 = 16;
 const MIN_INSTANCES: usize = 4;
 /// Instances beside those of requests: `init` and `schema` of deployments.
 const SPARE_INSTANCES: usize = 4;
+
+/// Memories of its own that an instance of a runtime has at most: two of its state, and the heap that exceptions are
+/// allocated on.
+const MEMORIES_OF_RUNTIME: usize = 3;
+
+/// How many times [`SandboxConfig::keep_resident`] a memory of a runtime's instance keeps: only what has been written to, of
+/// a memory that is large.
+const RUNTIME_KEEPS: usize = 4;
 
 /// How the sandbox is set up. One for the whole process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -47,7 +60,8 @@ pub struct SandboxConfig {
     pub stack: usize,
     /// Bytes of each linear memory that are restored in place, rather than given back to the system, when an instance is
     /// destroyed. It is fastest where it covers all memory that a guest has, and takes that much for each instance that
-    /// has run at the same time. Default 2 MiB.
+    /// has run at the same time. Of a runtime's memories only what was written to is restored, up to four times as much.
+    /// Default 2 MiB.
     pub keep_resident: usize,
     /// Whether to take note of where instances are, for an auditor: see [`crate::Sandbox::pool`]. Default no.
     pub note_pool: bool,
@@ -68,33 +82,65 @@ impl Default for SandboxConfig {
     }
 }
 
-/// Makes the engine, and says how many requests it can run at the same time, and where its pool is if that is to be noted.
-pub(crate) fn build(config: &SandboxConfig) -> wasmtime::Result<(Engine, usize, Option<Pool>)> {
-    let mut running = config.max_running.max(1);
-    loop {
-        let engine = || Engine::new(&engine_config(config, running));
-        let (engine, pool) = if config.note_pool {
-            Pool::note(pool_size(running).saturating_mul(MAX_MEMORIES), engine)
-        } else {
-            (engine(), None)
-        };
-        match engine {
-            Ok(engine) => {
-                if running < config.max_running {
-                    tracing::warn!(
-                        asked = config.max_running,
-                        chosen = running,
-                        "address space for fewer instances than asked for: at most {running} requests run at the same time"
-                    );
+/// The engine, for both kinds of scorers.
+#[derive(Clone)]
+pub(crate) struct Engines {
+    /// Components.
+    pub(crate) components: Engine,
+    /// Runtimes.
+    pub(crate) runtimes: Engine,
+    /// Where the memories of runtimes' instances are.
+    pub(crate) arena: Arc<Arena>,
+}
+
+impl Engines {
+    /// Makes it, and says how many requests it can run at the same time, and where instances are if that is to be noted.
+    pub(crate) fn new(config: &SandboxConfig) -> wasmtime::Result<(Self, usize, Option<Pool>)> {
+        let mut running = config.max_running.max(1);
+        loop {
+            let engines = || Self::for_running(config, running);
+            let (engines, pool) = if config.note_pool {
+                Pool::note(pool_size(running).saturating_mul(MAX_MEMORIES), engines)
+            } else {
+                (engines(), None)
+            };
+            match engines {
+                Ok(engines) => {
+                    if running < config.max_running {
+                        tracing::warn!(
+                            asked = config.max_running,
+                            chosen = running,
+                            "address space for fewer instances than asked for: at most {running} requests run at the same time"
+                        );
+                    }
+                    return Ok((engines, running, pool));
                 }
-                return Ok((engine, running, pool));
-            }
-            Err(error) if running <= MIN_INSTANCES => return Err(error),
-            Err(error) => {
-                tracing::debug!("a pool of {running} instances does not fit: {error}");
-                running /= 2;
+                Err(error) if running <= MIN_INSTANCES => return Err(error),
+                Err(error) => {
+                    tracing::debug!("a pool of {running} instances does not fit: {error}");
+                    running /= 2;
+                }
             }
         }
+    }
+
+    fn for_running(config: &SandboxConfig, running: usize) -> wasmtime::Result<Self> {
+        let instances = running + SPARE_INSTANCES;
+        let arena = Arena::new(instances * MEMORIES_OF_RUNTIME, config.keep_resident.saturating_mul(RUNTIME_KEEPS))?;
+        let mut runtimes = common_config(config);
+        runtimes
+            .allocation_strategy(InstanceAllocationStrategy::OnDemand)
+            .with_host_memory(Arc::new(Memories(Arc::clone(&arena))))
+            .with_host_stack(Arc::new(Stacks::new(instances, stack_size(config))?));
+        let mut components = common_config(config);
+        components.allocation_strategy(pool_config(config, running));
+        Ok(Self { components: Engine::new(&components)?, runtimes: Engine::new(&runtimes)?, arena })
+    }
+
+    /// Lets guests of both see that time has passed.
+    pub(crate) fn increment_epoch(&self) {
+        self.components.increment_epoch();
+        self.runtimes.increment_epoch();
     }
 }
 
@@ -103,7 +149,12 @@ fn pool_size(running: usize) -> u32 {
     u32::try_from(running + SPARE_INSTANCES).unwrap_or(u32::MAX)
 }
 
-fn engine_config(config: &SandboxConfig, running: usize) -> Config {
+/// Bytes of a native stack.
+fn stack_size(config: &SandboxConfig) -> usize {
+    config.stack + HOST_STACK
+}
+
+fn pool_config(config: &SandboxConfig, running: usize) -> PoolingAllocationConfig {
     let instances = pool_size(running);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
@@ -125,13 +176,19 @@ fn engine_config(config: &SandboxConfig, running: usize) -> Config {
         .table_keep_resident(config.keep_resident)
         // With swap in use it can leave a page of one guest for the next.
         .pagemap_scan(Enabled::No);
+    pool
+}
+
+/// What compiled code depends on.
+fn common_config(config: &SandboxConfig) -> Config {
     let mut engine = Config::new();
     engine
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .memory_reservation(RESERVATION as u64)
+        .memory_guard_size(GUARD as u64)
         .cranelift_opt_level(OptLevel::Speed)
         .epoch_interruption(true)
         .max_wasm_stack(config.stack)
-        .async_stack_size(config.stack + HOST_STACK)
+        .async_stack_size(stack_size(config))
         .async_stack_zeroing(true)
         .memory_init_cow(true)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)

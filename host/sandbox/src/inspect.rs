@@ -143,7 +143,7 @@ impl Sandbox {
                     return ((), None);
                 }
             };
-            match scorer.instantiate_async(&mut store).await {
+            match scorer.instantiate(&mut store).await {
                 Ok(instance) => {
                     for request in requests {
                         match instance.scorebox_scoring_scoring().call_run(&mut store, &request).await {

@@ -8,7 +8,6 @@ use wasmtime::component::Linker;
 use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
-use crate::bindings::ScorerPre;
 use crate::bindings::exports::scorebox::scoring::scoring::Request;
 use crate::bindings::scorebox::scoring::log as wit;
 use crate::bindings::scorebox::scoring::stream::Error as StreamError;
@@ -16,6 +15,7 @@ use crate::executor::{Control, Turn};
 use crate::inspect::{Counted, InstanceCounters};
 use crate::interface::Interface;
 use crate::limits::{Limits, MemoryBudget};
+use crate::linked::Linked;
 use crate::log::{LogLevel, LogSink, LogStream, LogWriter};
 use crate::outcome::{self, Fault, GuestPanic, Outcome, Timing, Trap};
 use crate::stream::Outlet;
@@ -121,7 +121,7 @@ pub(crate) fn lacked_memory(store: &Store<HostState>) -> bool {
 
 /// Runs one request in a new instance. Returns the instance with the outcome, for the caller to drop.
 pub(crate) async fn run(
-    scorer: ScorerPre<HostState>,
+    scorer: Linked,
     environment: Environment,
     control: Arc<Control>,
     submitted: Instant,
@@ -138,7 +138,7 @@ pub(crate) async fn run(
             return ((Outcome::Trap(trap), timing), None);
         }
     };
-    let instance = scorer.instantiate_async(&mut store).await;
+    let instance = scorer.instantiate(&mut store).await;
     if instance.is_ok() {
         store.data_mut().counted = Some(counters.count());
     }

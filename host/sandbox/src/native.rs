@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use wasmtime::Engine;
 use wasmtime::component::Component;
-use wasmtime::{Engine, Module};
 
-/// Code that this program has compiled.
+/// What this program has compiled, or a snapshot.
 #[derive(Debug, Clone)]
 pub(crate) enum Native {
     /// In a file, which is mapped, so that all who use it share its pages.
@@ -25,18 +25,6 @@ impl Native {
 }
 
 /// Loads a component.
-pub(crate) fn load_component(engine: &Engine, native: &Native) -> wasmtime::Result<Component> {
-    // SAFETY: see the type of the argument, and below.
-    #[expect(unsafe_code, clippy::disallowed_methods, reason = "the one place that loads compiled code")]
-    unsafe {
-        match native {
-            Native::File(path) => Component::deserialize_file(engine, path),
-            Native::Bytes(bytes) => Component::deserialize(engine, bytes),
-        }
-    }
-}
-
-/// Loads a module of data, and makes the image that instances are copied from.
 ///
 /// # Why this is sound
 ///
@@ -49,16 +37,14 @@ pub(crate) fn load_component(engine: &Engine, native: &Native) -> wasmtime::Resu
 ///   files, or removes them, and either leaves the mapped one as it is.
 /// - A process that this program has started to compile, over a pipe that nobody else has. It runs no code of the module
 ///   that it compiles. A process that runs the module's code, `init` or `schema`, is not believed in this way: it returns
-///   WebAssembly, or a schema.
-pub(crate) fn load_data(engine: &Engine, native: &Native) -> wasmtime::Result<Module> {
+///   WebAssembly, a snapshot, or a schema.
+pub(crate) fn load_component(engine: &Engine, native: &Native) -> wasmtime::Result<Component> {
     // SAFETY: see above.
     #[expect(unsafe_code, clippy::disallowed_methods, reason = "the one place that loads compiled code")]
-    let data = unsafe {
+    unsafe {
         match native {
-            Native::File(path) => Module::deserialize_file(engine, path),
-            Native::Bytes(bytes) => Module::deserialize(engine, bytes),
+            Native::File(path) => Component::deserialize_file(engine, path),
+            Native::Bytes(bytes) => Component::deserialize(engine, bytes),
         }
-    }?;
-    data.initialize_copy_on_write_image()?;
-    Ok(data)
+    }
 }

@@ -3,22 +3,20 @@
 //! A language's interpreter is too large to be compiled for each script. A runtime therefore keeps apart what changes: it
 //! imports a core module `state`, which exports its memories and its mutable globals, and exports an interface to read
 //! them. What it reads and never changes, such as its standard library, it imports as a module `library`. To seal a deployment is to run `init` on the state that the runtime begins with, to read what has become of it,
-//! and to write that as a new module of data. A deployment's instances are the shared code on its own state.
+//! and to write that as an [image](crate::memory). A deployment's instances are the shared code on its own state.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use wasm_encoder::{
-    ConstExpr, DataSection, ExportKind, ExportSection, GlobalSection, GlobalType, MemorySection, MemoryType,
-};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Instance, Lift, Linker, WasmList};
 use wasmtime::{Engine, ExternType, Module, Store, ValType};
 
 use crate::bundle::BundleError;
 use crate::instance::HostState;
+use crate::memory::{Beginning, Beginnings, Image, ReadOnly, Written};
 
 /// What a runtime imports its state as.
 const STATE: &str = "state";
@@ -123,20 +121,39 @@ impl Runtime {
 pub(crate) struct Compiled {
     pub(crate) code: Component,
     library: Module,
+    library_memory: Arc<ReadOnly>,
     pub(crate) layout: Arc<Layout>,
 }
 
+/// What the memory of a library is exported as.
+const LIBRARY_MEMORY: &str = "memory";
+
 impl Compiled {
-    pub(crate) fn new(code: Component, library: Module, engine: &Engine) -> wasmtime::Result<Self> {
+    /// Puts it together. `library` is the image of its library, which has one memory.
+    pub(crate) fn new(code: Component, library: &Arc<Image>) -> wasmtime::Result<Self> {
+        let engine = code.engine();
         let layout = Layout::of(&code, engine)?;
-        Ok(Self { code, library, layout: Arc::new(layout) })
+        let odd = || wasmtime::format_err!("its library is not one memory");
+        let module = library.module(&[LIBRARY_MEMORY], &[] as &[&str]).ok_or_else(odd)?;
+        let library_memory = library.memories().next().ok_or_else(odd)?.read_only()?;
+        Ok(Self { library: Module::new(engine, module)?, code, library_memory, layout: Arc::new(layout) })
     }
 
-    /// Adds what the code imports, with a deployment's state.
-    pub(crate) fn add_to_linker(&self, linker: &mut Linker<HostState>, state: &Module) -> wasmtime::Result<()> {
+    /// Adds what the code imports, with a deployment's state, and says what the memories of an instance begin as.
+    pub(crate) fn add_to_linker(
+        &self,
+        linker: &mut Linker<HostState>,
+        state: &Arc<Image>,
+    ) -> wasmtime::Result<Beginnings> {
+        let Layout { memories, globals } = &*self.layout;
+        let module = state.module(memories, globals);
+        let module = module.ok_or_else(|| wasmtime::format_err!("the state is that of another runtime"))?;
         let mut root = linker.root();
         root.module(LIBRARY, &self.library)?;
-        root.module(STATE, state)
+        root.module(STATE, &Module::new(self.code.engine(), module)?)?;
+        // A runtime instantiates its state first, and its library after that.
+        let library = Beginning::ReadOnly(Arc::clone(&self.library_memory));
+        Ok(state.memories().map(Beginning::Copy).chain([library]).collect())
     }
 }
 
@@ -168,34 +185,20 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Reads the state of an instance, and writes it as a module of data.
+    /// Reads the state of an instance, and writes it as an image.
     pub(crate) async fn snapshot(&self, store: &mut Store<HostState>, instance: Instance) -> wasmtime::Result<Vec<u8>> {
         // A guest's limit on what it hands over is not a limit on the host that reads its memory.
         store.set_hostcall_fuel(2 * CHUNK as usize);
         let mut reader = Reader { store, instance };
-        let (mut memories, mut globals) = (MemorySection::new(), GlobalSection::new());
-        let (mut exports, mut data) = (ExportSection::new(), DataSection::new());
-        for (number, name) in (0..).zip(&self.memories) {
+        let mut image = Written::default();
+        for number in 0..self.memories.len() {
             let (pages, contents) = reader.memory(number).await?;
-            memories.memory(MemoryType {
-                minimum: pages,
-                maximum: None,
-                memory64: false,
-                shared: false,
-                page_size_log2: None,
-            });
-            exports.export(name, ExportKind::Memory, number);
-            data.active(number, &ConstExpr::i32_const(0), contents);
+            image.memory(pages, contents);
         }
-        for (number, name) in (0..).zip(&self.globals) {
-            let value: i32 = reader.call(&format!("global{number}"), (), |_, value| value).await?;
-            let ty = GlobalType { val_type: wasm_encoder::ValType::I32, mutable: true, shared: false };
-            globals.global(ty, &ConstExpr::i32_const(value));
-            exports.export(name, ExportKind::Global, number);
+        for number in 0..self.globals.len() {
+            image.global(reader.call(&format!("global{number}"), (), |_, value: i32| value).await?);
         }
-        let mut module = wasm_encoder::Module::new();
-        module.section(&memories).section(&globals).section(&exports).section(&data);
-        Ok(module.finish())
+        Ok(image.finish())
     }
 }
 
@@ -207,7 +210,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// Size in pages, and the content up to the last byte that is not zero.
-    async fn memory(&mut self, number: u32) -> wasmtime::Result<(u64, Vec<u8>)> {
+    async fn memory(&mut self, number: usize) -> wasmtime::Result<(u32, Vec<u8>)> {
         // Reading a memory overwrites its first bytes.
         let head: u64 = self.call(&format!("memory{number}-head"), (), |_, head| head).await?;
         let pages: u32 = self.call(&format!("memory{number}-pages"), (), |_, pages| pages).await?;
@@ -226,7 +229,7 @@ impl Reader<'_> {
         }
         let used = contents.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         contents.truncate(used);
-        Ok((u64::from(pages), contents))
+        Ok((pages, contents))
     }
 
     async fn call<P, R, V>(
@@ -247,11 +250,4 @@ impl Reader<'_> {
         let (value,) = function.call_async(&mut *store, parameters).await?;
         Ok(read(store, value))
     }
-}
-
-/// Compiles a module of data, and makes the image that instances are copied from.
-pub(crate) fn compile_data(engine: &Engine, data: &[u8]) -> wasmtime::Result<Module> {
-    let module = Module::new(engine, data)?;
-    module.initialize_copy_on_write_image()?;
-    Ok(module)
 }

@@ -11,7 +11,7 @@ use wasmtime::component::Linker;
 
 use crate::bundle::Bundle;
 use crate::cache::{Cache, CacheUsage};
-use crate::engine::{self, SandboxConfig};
+use crate::engine::{Engines, SandboxConfig};
 use crate::executor::{Capacity, Control, End, Executor, Terms};
 use crate::inspect::{InstanceCounters, Instances, Pool};
 use crate::instance::{self, Environment, HostState};
@@ -62,6 +62,8 @@ pub struct Phases {
     pub drop: Duration,
     /// Page faults in all three.
     pub faults: u64,
+    /// Pages of 4 KiB whose contents `run` changed. Only known of runtimes.
+    pub pages_dirtied: u64,
 }
 
 impl Phases {
@@ -78,9 +80,10 @@ pub struct Sandbox {
     _ticker: Ticker,
     timers: Timers,
     queue_timeout: Option<Duration>,
-    engine: Engine,
+    engines: Engines,
     plain: Linker<HostState>,
     with_wasi: Linker<HostState>,
+    for_runtimes: Linker<HostState>,
     cache: Option<Cache>,
     sealer: Sealer,
     instances: Arc<InstanceCounters>,
@@ -107,24 +110,28 @@ impl Sandbox {
     /// The same with another to seal, who was started with the same settings and the same cache.
     pub fn with_sealer(config: &SandboxConfig, cache: Option<Cache>, sealer: Sealer) -> Result<Self, SandboxError> {
         let engine_error = |error: wasmtime::Error| SandboxError::Engine(format!("{error:#}"));
-        let (engine, running, pool) = engine::build(config).map_err(engine_error)?;
-        let mut plain = Linker::new(&engine);
+        let (engines, running, pool) = Engines::new(config).map_err(engine_error)?;
+        let mut plain = Linker::new(&engines.components);
         instance::add_to_linker(&mut plain).map_err(engine_error)?;
         let mut with_wasi = plain.clone();
         wasi::add_to_linker(&mut with_wasi).map_err(engine_error)?;
+        let mut for_runtimes = Linker::new(&engines.runtimes);
+        instance::add_to_linker(&mut for_runtimes).map_err(engine_error)?;
+        wasi::add_to_linker(&mut for_runtimes).map_err(engine_error)?;
         let timers = Timers::start()?;
         let capacity =
             Capacity { threads: config.threads.get(), running, waiting: config.max_waiting, turn: config.tick };
         let executor = Executor::start(capacity, &timers.handle)?;
-        let ticker = Ticker::start(engine.clone(), config.tick)?;
+        let ticker = Ticker::start(engines.clone(), config.tick)?;
         Ok(Self {
             executor,
             _ticker: ticker,
             timers,
             queue_timeout: config.queue_timeout,
-            engine,
+            engines,
             plain,
             with_wasi,
+            for_runtimes,
             cache,
             sealer,
             instances: Arc::default(),
@@ -287,6 +294,7 @@ impl Sandbox {
         let scorer = deployment.module.scorer.clone();
         let request = request.clone();
         let counters = Arc::clone(&self.instances);
+        let arena = Arc::clone(&self.engines.arena);
         let guest = move |control: Arc<Control>| async move {
             let mut phases = Vec::new();
             for _ in 0..times {
@@ -299,9 +307,12 @@ impl Sandbox {
                 if !matches!(outcome, Outcome::Response(_)) {
                     return (None, ());
                 }
+                let dirtied_before = arena.pages_dirtied();
                 let start = Instant::now();
                 drop(instance);
-                phases.push(Phases { instantiate, run, drop: start.elapsed(), faults: faults() - faults_before });
+                let drop = start.elapsed();
+                let pages_dirtied = arena.pages_dirtied() - dirtied_before;
+                phases.push(Phases { instantiate, run, drop, faults: faults() - faults_before, pages_dirtied });
             }
             (Some(phases), ())
         };
@@ -334,6 +345,11 @@ impl Sandbox {
         self.instances.read()
     }
 
+    /// How many pages of 4 KiB the requests of runtimes have changed. Of other scorers it is not known.
+    pub fn pages_dirtied(&self) -> u64 {
+        self.engines.arena.pages_dirtied()
+    }
+
     /// Where instances are; `None` unless [`SandboxConfig::note_pool`] is set and the system says it.
     pub fn pool(&self) -> Option<&Pool> {
         self.pool.as_ref()
@@ -358,17 +374,27 @@ impl Sandbox {
         if let Some(compiled) = runtimes.get(&name) {
             return Ok(compiled.clone());
         }
-        let code = match seal::runtime_code(&self.engine, self.cache(), runtime) {
+        let code = match seal::runtime_code(self.engine(), self.cache(), runtime) {
             Some(code) => code,
             None => self.sealer.runtime(self, runtime, progress)?,
         };
-        let compiled = steps::load_runtime(&self.engine, &code)?;
+        let compiled = steps::load_runtime(self, &code)?;
         runtimes.insert(name, compiled.clone());
         Ok(compiled)
     }
 
+    /// The engine of components, which compiles for both.
     pub(crate) fn engine(&self) -> &Engine {
-        &self.engine
+        &self.engines.components
+    }
+
+    pub(crate) fn runtime_engine(&self) -> &Engine {
+        &self.engines.runtimes
+    }
+
+    /// What runtimes are joined to.
+    pub(crate) fn runtime_linker(&self) -> &Linker<HostState> {
+        &self.for_runtimes
     }
 
     pub(crate) fn executor(&self) -> &Executor {
@@ -450,14 +476,14 @@ struct Ticker {
 }
 
 impl Ticker {
-    fn start(engine: Engine, tick: Duration) -> std::io::Result<Self> {
+    fn start(engines: Engines, tick: Duration) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::Builder::new().name("epoch".to_owned()).spawn({
             let stop = Arc::clone(&stop);
             move || {
                 while !stop.load(Ordering::Relaxed) {
                     std::thread::sleep(tick);
-                    engine.increment_epoch();
+                    engines.increment_epoch();
                 }
             }
         })?;

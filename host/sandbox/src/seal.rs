@@ -12,17 +12,18 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use wasmtime::Engine;
 
-use crate::bindings::ScorerPre;
 use crate::bindings::exports::scorebox::scoring::scoring as wit;
 use crate::bundle::Code;
 use crate::cache::{Cache, Entry, EntryName};
-use crate::instance::{HostState, WasiEnvironment};
+use crate::instance::WasiEnvironment;
 use crate::interface::{Interface, InterfaceError};
+use crate::linked::Linked;
 use crate::log::LogSink;
+use crate::memory::{Image, Written};
 use crate::native::{self, Native};
 use crate::runtime::Runtime;
 use crate::sandbox::Sandbox;
-use crate::steps::{self, Candidate, Kind, RuntimeCode, Snapshot};
+use crate::steps::{self, Candidate, RuntimeCode, Snapshot};
 
 pub use wit::{InputMode, SwaggerVersion};
 
@@ -109,7 +110,7 @@ pub struct Schema {
 
 /// A scorer one instant after `init`, compiled. Each request starts from it in an instance of its own.
 pub struct SealedModule {
-    pub(crate) scorer: ScorerPre<HostState>,
+    pub(crate) scorer: Linked,
     pub(crate) wasi: Option<WasiEnvironment>,
     /// What it imports and exports.
     pub interface: Interface,
@@ -228,11 +229,11 @@ impl Made {
             Code::Component(_) => {
                 let component =
                     native::load_component(engine, &self.native).map_err(|error| unusable(format!("{error:#}")))?;
-                steps::link(sandbox.linker(interface.imports_wasi()), &component)?
+                steps::link_component(sandbox, &interface, &component)?
             }
             Code::Runtime(runtime) => {
-                let state = native::load_data(engine, &self.native).map_err(|error| unusable(format!("{error:#}")))?;
-                steps::link_runtime(sandbox, &sandbox.runtime(runtime, &|_| {})?, &interface, &state)?
+                let state = Image::open(&self.native).map_err(|error| unusable(error.to_string()))?;
+                steps::link_runtime(sandbox, &sandbox.runtime(runtime, &|_| {})?, &state)?
             }
         };
         Ok(SealedModule {
@@ -260,11 +261,11 @@ pub(crate) trait Steps {
         progress: &dyn Fn(Stage),
     ) -> Result<Snapshot, SealError>;
 
-    /// Compiles WebAssembly.
-    fn compile(&self, kind: Kind, module: Vec<u8>, memory: u64) -> Result<Vec<u8>, SealError>;
+    /// Compiles a component.
+    fn compile(&self, component: Vec<u8>, memory: u64) -> Result<Vec<u8>, SealError>;
 
-    /// Compiles a file of a runtime, which is trusted and large.
-    fn compile_runtime(&self, kind: Kind, module: Vec<u8>) -> Result<Vec<u8>, SealError>;
+    /// Compiles the code of a runtime, which is trusted and large.
+    fn compile_runtime(&self, code: Vec<u8>) -> Result<Vec<u8>, SealError>;
 
     /// Asks for the schema.
     fn describe(
@@ -294,12 +295,12 @@ impl Steps for Sandbox {
         }
     }
 
-    fn compile(&self, kind: Kind, module: Vec<u8>, _memory: u64) -> Result<Vec<u8>, SealError> {
-        steps::compile(self.engine(), kind, &module)
+    fn compile(&self, component: Vec<u8>, _memory: u64) -> Result<Vec<u8>, SealError> {
+        steps::compile(self.engine(), &component)
     }
 
-    fn compile_runtime(&self, kind: Kind, module: Vec<u8>) -> Result<Vec<u8>, SealError> {
-        steps::compile(self.engine(), kind, &module)
+    fn compile_runtime(&self, code: Vec<u8>) -> Result<Vec<u8>, SealError> {
+        steps::compile(self.engine(), &code)
     }
 
     fn describe(
@@ -334,17 +335,21 @@ impl Maker<'_> {
         if let Some(made) = Made::cached(self.scorers, name) {
             return Ok(made);
         }
-        let (kind, runtime) = match &candidate.bundle.code {
+        let runtime = match &candidate.bundle.code {
             Code::Component(_) => {
                 (self.progress)(Stage::Compiling);
-                (Kind::Component, None)
+                None
             }
-            Code::Runtime(runtime) => (Kind::Data, Some(self.runtime(runtime)?)),
+            Code::Runtime(runtime) => Some(self.runtime(runtime)?),
         };
-        let Snapshot { interface, bytes, module } =
+        let Snapshot { interface, bytes, state } =
             self.steps.initialise(candidate, runtime.as_ref(), Arc::clone(sink), self.progress)?;
         (self.progress)(Stage::Sealing);
-        let native = Native::Bytes(self.steps.compile(kind, module, candidate.limits.memory)?);
+        let native = Native::Bytes(match runtime {
+            None => self.steps.compile(state, candidate.limits.memory)?,
+            // There is no code in it.
+            Some(_) => state,
+        });
         let schema = self.steps.describe(candidate, &native, runtime.as_ref(), Arc::clone(sink))?;
         let header = Header { interface, schema: schema.into(), snapshot_bytes: bytes };
         let native = self.store(self.scorers, name, &header.write(), native);
@@ -364,14 +369,11 @@ impl Maker<'_> {
         }
         (self.progress)(Stage::CompilingRuntime);
         let unreadable = |error: std::io::Error| runtime_error(runtime, error.to_string());
-        let make = |name, kind, bytes| -> Result<Native, SealError> {
-            let native = self.steps.compile_runtime(kind, bytes)?;
-            Ok(self.store(self.cache, name, b"", Native::Bytes(native)))
-        };
-        Ok(RuntimeCode {
-            library: make(names[1], Kind::Data, runtime.read_library().map_err(unreadable)?)?,
-            code: make(names[0], Kind::Component, runtime.read_code().map_err(unreadable)?)?,
-        })
+        let keep = |name, bytes| self.store(self.cache, name, b"", Native::Bytes(bytes));
+        let library = Written::of_module(&runtime.read_library().map_err(unreadable)?)
+            .map_err(|error| runtime_error(runtime, format!("its library is not data: {error:#}")))?;
+        let code = self.steps.compile_runtime(runtime.read_code().map_err(unreadable)?)?;
+        Ok(RuntimeCode { library: keep(names[1], library.finish()), code: keep(names[0], code) })
     }
 
     /// Stores compiled code in the cache, from where it is mapped and shared with other processes. Without it the next
@@ -451,7 +453,6 @@ pub(crate) fn runtime_error(runtime: &Runtime, why: String) -> SealError {
 /// A digest of all that the sealed module depends on.
 pub(crate) fn entry_name(candidate: &Candidate<'_>, engine: &Engine) -> EntryName {
     let mut digest = Digest::new(engine);
-    digest.part(HEADER_VERSION);
     digest.part(candidate.name.as_bytes());
     digest.part(candidate.version.as_bytes());
     match &candidate.bundle.code {
@@ -475,17 +476,18 @@ pub(crate) fn entry_name(candidate: &Candidate<'_>, engine: &Engine) -> EntryNam
     EntryName(digest.0.finalize())
 }
 
-/// Changes whenever [`Header`] does.
-const HEADER_VERSION: &[u8] = b"header 2";
+/// Changes whenever [`Header`] does, or the form of what is stored with it.
+const FORMAT: &[u8] = b"format 3";
 
 /// Feeds what is hashed to BLAKE3, each part with its length before it.
 struct Digest(blake3::Hasher);
 
 impl Digest {
-    /// Begins with what all compiled code depends on: the version of this program, of the engine, its settings, and the
+    /// Begins with what all entries depend on: their form, the version of this program, of the engine, its settings, and the
     /// features of the CPU that it compiles for.
     fn new(engine: &Engine) -> Self {
         let mut digest = Self(blake3::Hasher::new());
+        digest.part(FORMAT);
         digest.part(env!("CARGO_PKG_VERSION").as_bytes());
         engine.precompile_compatibility_hash().hash(&mut digest);
         digest

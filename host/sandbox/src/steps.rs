@@ -1,17 +1,16 @@
 //! The steps of sealing: from a component to a module that starts one instant after `init`.
 //!
 //! Each step takes bytes and gives bytes, so that it can be done here or in a process of its own: [`initialise`] runs
-//! `init` and gives the state after it as WebAssembly, [`compile`] makes native code of that, [`describe`] asks it for its
-//! schema. Untrusted code runs in the first and the third; the second, whose result is native code, runs none.
+//! `init` and gives the state after it, of a component as WebAssembly, of which [`compile`] makes native code, of a runtime as
+//! an image of its memories; [`describe`] asks it for its schema. Untrusted code runs in the first and the third; the second, whose result is native code, runs none.
 
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use wasmtime::component::{Component, Instance, Lift, Linker, WasmList};
-use wasmtime::{Engine, Module, Store};
+use wasmtime::{Engine, Store};
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
 use crate::bindings::exports::scorebox::scoring::scoring as wit;
@@ -21,24 +20,17 @@ use crate::executor::{Control, End};
 use crate::instance::{self, Environment, HostState, WasiEnvironment};
 use crate::interface::Interface;
 use crate::limits::Limits;
+use crate::linked::Linked;
 use crate::log::LogSink;
+use crate::memory::{Image, Written};
 use crate::native::{self, Native};
 use crate::outcome::{self, Outcome};
-use crate::runtime::{self, Compiled};
+use crate::runtime::Compiled;
 use crate::sandbox::Sandbox;
 use crate::seal::{Schema, SealError, Stage};
 use crate::stream::Outlet;
 
-/// What is compiled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Kind {
-    /// A component, with its code.
-    Component,
-    /// A core module that holds nothing but data: a runtime's state, or its library.
-    Data,
-}
-
-/// The compiled parts of a runtime.
+/// The parts of a runtime: its compiled code, and the image of its library.
 #[derive(Debug, Clone)]
 pub(crate) struct RuntimeCode {
     pub(crate) code: Native,
@@ -60,8 +52,8 @@ pub(crate) struct Snapshot {
     pub(crate) interface: Interface,
     /// Bytes of linear memory and tables.
     pub(crate) bytes: u64,
-    /// The state as WebAssembly: a component, or a module of data.
-    pub(crate) module: Vec<u8>,
+    /// The state: a component that is to be compiled, or an image.
+    pub(crate) state: Vec<u8>,
 }
 
 /// Checks a component against the world, instruments and compiles it, runs `init`, and reads the state after it. `progress`
@@ -80,7 +72,7 @@ pub(crate) fn initialise_component(
     wizer.keep_init_func(true);
     let (context, instrumented) = wizer.instrument_component(component).map_err(snapshot_error)?;
     let instrumented = Component::new(sandbox.engine(), &instrumented).map_err(compile_error)?;
-    let scorer = link(sandbox.linker(interface.imports_wasi()), &instrumented)?;
+    let scorer = link_component(sandbox, &interface, &instrumented)?;
     let environment = environment(candidate.limits, sink, &interface, candidate.bundle.model_dir.as_ref());
     progress(Stage::Initialising);
     let (mut store, instance) = call_init(sandbox, deployment(candidate, &interface), &scorer, &environment)?;
@@ -88,10 +80,10 @@ pub(crate) fn initialise_component(
     // What is read from here on is the memory itself, which has a limit of its own and is not copied.
     store.set_hostcall_fuel(usize::MAX);
     let mut reader = StateReader { store: &mut store, instance, error: None };
-    let module = sandbox.wait(wizer.snapshot_component(&context, &mut reader)).map_err(snapshot_error)?;
+    let state = sandbox.wait(wizer.snapshot_component(&context, &mut reader)).map_err(snapshot_error)?;
     match reader.error {
         Some(error) => Err(snapshot_error(error)),
-        None => Ok(Snapshot { interface, bytes, module }),
+        None => Ok(Snapshot { interface, bytes, state }),
     }
 }
 
@@ -104,28 +96,24 @@ pub(crate) fn initialise_runtime(
     sink: Arc<dyn LogSink>,
     progress: &dyn Fn(Stage),
 ) -> Result<Snapshot, SealError> {
-    let engine = sandbox.engine();
     let snapshot_error = |error: wasmtime::Error| SealError::Snapshot(format!("{error:#}"));
-    let compiled = load_runtime(engine, runtime)?;
-    let interface = Interface::of(&compiled.code, engine);
+    let compiled = load_runtime(sandbox, runtime)?;
+    let interface = Interface::of(&compiled.code, compiled.code.engine());
     interface.check_runtime()?;
-    let initial = runtime::compile_data(engine, initial).map_err(compile_error)?;
-    let scorer = link_runtime(sandbox, &compiled, &interface, &initial)?;
+    let initial = Written::of_module(initial).map_err(compile_error)?.finish();
+    let initial = Image::open(&Native::Bytes(initial)).map_err(|error| snapshot_error(error.into()))?;
+    let scorer = link_runtime(sandbox, &compiled, &initial)?;
     let environment = environment(candidate.limits, sink, &interface, None);
     progress(Stage::Initialising);
     let (mut store, instance) = call_init(sandbox, deployment(candidate, &interface), &scorer, &environment)?;
     let bytes = instance::memory_used(&store);
-    let module = sandbox.wait(compiled.layout.snapshot(&mut store, instance)).map_err(snapshot_error)?;
-    Ok(Snapshot { interface, bytes, module })
+    let state = sandbox.wait(compiled.layout.snapshot(&mut store, instance)).map_err(snapshot_error)?;
+    Ok(Snapshot { interface, bytes, state })
 }
 
-/// Makes native code of WebAssembly. None of it is run.
-pub(crate) fn compile(engine: &Engine, kind: Kind, module: &[u8]) -> Result<Vec<u8>, SealError> {
-    match kind {
-        Kind::Component => Component::new(engine, module).and_then(|component| component.serialize()),
-        Kind::Data => Module::new(engine, module).and_then(|module| module.serialize()),
-    }
-    .map_err(compile_error)
+/// Makes native code of a component. None of it is run.
+pub(crate) fn compile(engine: &Engine, component: &[u8]) -> Result<Vec<u8>, SealError> {
+    Component::new(engine, component).and_then(|component| component.serialize()).map_err(compile_error)
 }
 
 /// Asks a sealed scorer for its schema, in an instance of its own. `runtime` is there for the state of a runtime.
@@ -144,28 +132,37 @@ pub(crate) fn describe(
         None => {
             let component = native::load_component(engine, sealed).map_err(load_error)?;
             let interface = Interface::of(&component, engine);
-            (link(sandbox.linker(interface.imports_wasi()), &component)?, interface)
+            (link_component(sandbox, &interface, &component)?, interface)
         }
         Some(runtime) => {
-            let compiled = load_runtime(engine, runtime)?;
-            let interface = Interface::of(&compiled.code, engine);
-            let state = native::load_data(engine, sealed).map_err(load_error)?;
-            (link_runtime(sandbox, &compiled, &interface, &state)?, interface)
+            let compiled = load_runtime(sandbox, runtime)?;
+            let interface = Interface::of(&compiled.code, compiled.code.engine());
+            let state = Image::open(sealed).map_err(|error| load_error(error.into()))?;
+            (link_runtime(sandbox, &compiled, &state)?, interface)
         }
     };
     call_schema(sandbox, &scorer, &environment(limits, sink, &interface, model_dir))
 }
 
 /// Loads a runtime that has been compiled.
-pub(crate) fn load_runtime(engine: &Engine, runtime: &RuntimeCode) -> Result<Compiled, SealError> {
+pub(crate) fn load_runtime(sandbox: &Sandbox, runtime: &RuntimeCode) -> Result<Compiled, SealError> {
     let error = |error: wasmtime::Error| SealError::Compile(format!("the compiled runtime cannot be used: {error:#}"));
-    let code = native::load_component(engine, &runtime.code).map_err(error)?;
-    let library = native::load_data(engine, &runtime.library).map_err(error)?;
-    Compiled::new(code, library, engine).map_err(error)
+    let code = native::load_component(sandbox.runtime_engine(), &runtime.code).map_err(error)?;
+    let library = Image::open(&runtime.library).map_err(|cause| error(cause.into()))?;
+    Compiled::new(code, &library).map_err(error)
+}
+
+/// Joins a component to what it imports.
+pub(crate) fn link_component(
+    sandbox: &Sandbox,
+    interface: &Interface,
+    component: &Component,
+) -> Result<Linked, SealError> {
+    link(sandbox.linker(interface.imports_wasi()), component).map(Linked::component)
 }
 
 /// Joins a component to what it imports, and checks the types of what it exports.
-pub(crate) fn link(linker: &Linker<HostState>, component: &Component) -> Result<ScorerPre<HostState>, SealError> {
+fn link(linker: &Linker<HostState>, component: &Component) -> Result<ScorerPre<HostState>, SealError> {
     let types = |error: wasmtime::Error| SealError::Types(format!("{error:#}"));
     // The image that instances are copied from is made now, not at the first request.
     component.initialize_copy_on_write_image().map_err(|error| SealError::Snapshot(format!("{error:#}")))?;
@@ -173,16 +170,11 @@ pub(crate) fn link(linker: &Linker<HostState>, component: &Component) -> Result<
 }
 
 /// Joins a runtime to a deployment's state.
-pub(crate) fn link_runtime(
-    sandbox: &Sandbox,
-    compiled: &Compiled,
-    interface: &Interface,
-    state: &Module,
-) -> Result<ScorerPre<HostState>, SealError> {
-    let mut linker = sandbox.linker(interface.imports_wasi()).clone();
+pub(crate) fn link_runtime(sandbox: &Sandbox, compiled: &Compiled, state: &Arc<Image>) -> Result<Linked, SealError> {
+    let mut linker = sandbox.runtime_linker().clone();
     let types = |error: wasmtime::Error| SealError::Types(format!("{error:#}"));
-    compiled.add_to_linker(&mut linker, state).map_err(types)?;
-    link(&linker, &compiled.code)
+    let beginnings = compiled.add_to_linker(&mut linker, state).map_err(types)?;
+    Ok(Linked::runtime(link(&linker, &compiled.code)?, beginnings))
 }
 
 /// What the instances that are made to seal a scorer are given.
@@ -221,7 +213,7 @@ fn compile_error(error: wasmtime::Error) -> SealError {
 fn call_init(
     sandbox: &Sandbox,
     deployment: wit::Deployment,
-    scorer: &ScorerPre<HostState>,
+    scorer: &Linked,
     environment: &Environment,
 ) -> Result<(Store<HostState>, Instance), SealError> {
     let call = {
@@ -233,7 +225,7 @@ fn call_init(
                 Err(error) => return (Err(Failed::How(format!("could not start: {error:#}"))), ()),
             };
             let result = async {
-                let instance = scorer.instance_pre().instantiate_async(&mut store).await?;
+                let instance = scorer.instantiate_raw(&mut store).await?;
                 let exports = Scorer::new(&mut store, &instance)?;
                 let result = exports.scorebox_scoring_scoring().call_init(&mut store, &deployment).await?;
                 Ok((result, instance))
@@ -251,11 +243,7 @@ fn call_init(
     call_guest(sandbox, environment, "init", call)?.map_err(SealError::Init)
 }
 
-fn call_schema(
-    sandbox: &Sandbox,
-    scorer: &ScorerPre<HostState>,
-    environment: &Environment,
-) -> Result<Schema, SealError> {
+fn call_schema(sandbox: &Sandbox, scorer: &Linked, environment: &Environment) -> Result<Schema, SealError> {
     let call = {
         let environment = environment.clone();
         let scorer = scorer.clone();
@@ -265,7 +253,7 @@ fn call_schema(
                 Err(error) => return (Err(Failed::How(format!("could not start: {error:#}"))), None),
             };
             let result = async {
-                let exports = scorer.instantiate_async(&mut store).await?;
+                let exports = scorer.instantiate(&mut store).await?;
                 exports.scorebox_scoring_scoring().call_schema(&mut store).await
             }
             .await;

@@ -293,6 +293,9 @@ impl Collector for Now {
         let created = ConstCounter::new(app.sandbox.instances().created);
         let help = "Instances that were made, each for one request";
         created.encode(encoder.encode_descriptor("instances_created", help, None, created.metric_type())?)?;
+        let dirtied = ConstCounter::new(app.sandbox.pages_dirtied());
+        let help = "Pages of 4 KiB of their memory that requests of scripts have changed";
+        dirtied.encode(encoder.encode_descriptor("pages_dirtied", help, None, dirtied.metric_type())?)?;
         let tenants: BTreeMap<_, _> =
             app.directory().all().into_iter().map(|endpoint| (endpoint.tenant.name().to_owned(), endpoint)).collect();
         let kind = ConstCounter::new(0.0).metric_type();

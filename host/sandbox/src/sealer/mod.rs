@@ -1,7 +1,7 @@
 //! Who seals: the process itself, or others that it has started for it.
 //!
 //! ```text
-//! server ──bundle──▶ sealer ──▶ worker: init     ──snapshot (WebAssembly)──▶
+//! server ──bundle──▶ sealer ──▶ worker: init     ──snapshot──▶
 //!        ◀──done────        ──▶ worker: compile  ──native code──▶ cache
 //!                           ──▶ worker: schema   ──schema──▶
 //! ```
@@ -9,7 +9,7 @@
 //! A module can be made to be slow or large to compile, and its `init` runs code that nobody trusts. So each step runs in
 //! a **worker**, a process of its own with limits of the system on its memory and its CPU, with a deadline, without
 //! descriptors but its three pipes, and behind the second wall. It is started for one step, and its death is an error
-//! message. A worker that runs code of the module returns WebAssembly or a schema; native code comes from a worker that
+//! message. A worker that runs code of the module returns WebAssembly, an image of memories, or a schema; native code comes from a worker that
 //! has run none.
 //!
 //! The **sealer** starts the workers and writes the cache. It is started with the server, before that confines itself:

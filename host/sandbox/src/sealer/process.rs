@@ -10,7 +10,7 @@ use scorebox_confinement::{Confinement, Profile, be_killed_first};
 use super::wire::{self, Ask, Setup, Tell, Told, What};
 use super::workers::Workers;
 use crate::cache::Cache;
-use crate::engine::{self, SandboxConfig};
+use crate::engine::{Engines, SandboxConfig};
 use crate::log::LogSink;
 use crate::native::Native;
 use crate::runtime::Runtime;
@@ -41,8 +41,9 @@ fn run() -> io::Result<()> {
         None => {}
     }
     // Its settings decide under which name a scorer is stored. It compiles nothing.
-    let (engine, ..) = engine::build(&SandboxConfig { max_running: 1, note_pool: false, ..setup.config.clone() })
-        .map_err(|error| io::Error::other(format!("{error:#}")))?;
+    let (Engines { components: engine, .. }, ..) =
+        Engines::new(&SandboxConfig { max_running: 1, note_pool: false, ..setup.config.clone() })
+            .map_err(|error| io::Error::other(format!("{error:#}")))?;
     let (sender, asks) = mpsc::sync_channel(0);
     std::thread::Builder::new().name("asks".to_owned()).spawn(move || {
         while let Ok(Some(frame)) = wire::read::<Ask>(&mut input, u64::MAX) {

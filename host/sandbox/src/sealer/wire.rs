@@ -16,7 +16,7 @@ use crate::log::{LogLevel, LogSink, LogStream};
 use crate::native::Native;
 use crate::runtime::Runtime;
 use crate::seal::{SealError, Stage};
-use crate::steps::{Candidate, Kind, RuntimeCode};
+use crate::steps::{Candidate, RuntimeCode};
 
 /// Bytes of the head of a frame.
 const MAX_HEAD: u64 = 64 << 20;
@@ -187,7 +187,7 @@ pub(super) enum Task {
     /// To run `init`. Blobs: those of the job, then those of the runtime. Answered with [`Initialised`] and the snapshot.
     Initialise(Job, Option<RuntimePlaces>),
     /// To compile the only blob. Answered with the native code.
-    Compile(Kind),
+    Compile,
     /// To ask for the schema. Blobs: the sealed code, those of the job, those of the runtime. Answered with
     /// [`WrittenSchema`](crate::seal::WrittenSchema).
     Describe(Place, Job, Option<RuntimePlaces>),

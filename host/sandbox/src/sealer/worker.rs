@@ -63,16 +63,16 @@ fn step(sandbox: &Sandbox, task: Task, blobs: Vec<Vec<u8>>, told: &Told) -> Resu
         Task::Initialise(job, runtime) => {
             let opened = job.open(&mut blobs)?;
             let runtime = runtime.map(|places| places.open(&mut blobs));
-            let Snapshot { interface, bytes, module } =
+            let Snapshot { interface, bytes, state } =
                 sandbox.initialise(&opened.candidate(), runtime.as_ref(), sink, &|stage| {
                     // Where nobody listens, the result cannot be said either.
                     let _ = told.tell::<()>(&Tell::Stage(stage), &[]);
                 })?;
-            told.tell(&Tell::Done(Initialised { interface, bytes }), &[&module])?;
+            told.tell(&Tell::Done(Initialised { interface, bytes }), &[&state])?;
         }
-        Task::Compile(kind) => {
+        Task::Compile => {
             let module = blobs.next().unwrap_or_default();
-            let native = steps::compile(sandbox.engine(), kind, &module)?;
+            let native = steps::compile(sandbox.engine(), &module)?;
             told.tell(&Tell::Done(()), &[&native])?;
         }
         Task::Describe(sealed, job, runtime) => {

@@ -20,7 +20,7 @@ use crate::limits::NO_MEMORY;
 use crate::log::LogSink;
 use crate::native::Native;
 use crate::seal::{Schema, SealError, Stage, Steps, WrittenSchema};
-use crate::steps::{Candidate, Kind, RuntimeCode, Snapshot};
+use crate::steps::{Candidate, RuntimeCode, Snapshot};
 
 /// What compiling a runtime may use. It is the operator's, and large.
 const RUNTIME_LIMITS: SealLimits = SealLimits { memory: 16 << 30, timeout: Duration::from_mins(30) };
@@ -270,15 +270,15 @@ impl Steps for Workers<'_> {
                 readable: Self::readable(candidate.bundle, &of(runtime)),
             },
         )?;
-        Ok(Snapshot { interface, bytes, module: only(blobs) })
+        Ok(Snapshot { interface, bytes, state: only(blobs) })
     }
 
-    fn compile(&self, kind: Kind, module: Vec<u8>, memory: u64) -> Result<Vec<u8>, SealError> {
-        self.compile_within(self.limits(memory), false, kind, &module)
+    fn compile(&self, component: Vec<u8>, memory: u64) -> Result<Vec<u8>, SealError> {
+        self.compile_within(self.limits(memory), false, &component)
     }
 
-    fn compile_runtime(&self, kind: Kind, module: Vec<u8>) -> Result<Vec<u8>, SealError> {
-        self.compile_within(RUNTIME_LIMITS, true, kind, &module)
+    fn compile_runtime(&self, code: Vec<u8>) -> Result<Vec<u8>, SealError> {
+        self.compile_within(RUNTIME_LIMITS, true, &code)
     }
 
     fn describe(
@@ -312,18 +312,12 @@ impl Steps for Workers<'_> {
 }
 
 impl Workers<'_> {
-    fn compile_within(
-        &self,
-        limits: SealLimits,
-        is_runtime: bool,
-        kind: Kind,
-        module: &[u8],
-    ) -> Result<Vec<u8>, SealError> {
+    fn compile_within(&self, limits: SealLimits, is_runtime: bool, component: &[u8]) -> Result<Vec<u8>, SealError> {
         let ((), blobs) = self.order(
-            Task::Compile(kind),
+            Task::Compile,
             &Order {
                 doing: if is_runtime { "compiling the runtime" } else { "compiling the scorer" },
-                blobs: &[module],
+                blobs: &[component],
                 limits,
                 runs: Duration::ZERO,
                 progress: &|_| {},

@@ -1,0 +1,141 @@
+//! A place: addresses for one memory, which belong to one instance at a time.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use wasmtime::LinearMemory;
+
+use super::arena::{Arena, Warm};
+use super::image::MemoryImage;
+
+/// Bytes that are compared and copied together: the smallest page of a system.
+const BLOCK: usize = 4096;
+
+/// A memory of an instance. When it is dropped its place is made as it was, and given to the next.
+#[derive(Debug)]
+pub(super) struct Place {
+    arena: Arc<Arena>,
+    number: usize,
+    image: Option<MemoryImage>,
+    /// Bytes that are accessible.
+    size: usize,
+    capacity: usize,
+}
+
+impl Place {
+    /// The place of this number, which nobody has.
+    pub(super) fn new(arena: Arc<Arena>, number: usize, image: Option<MemoryImage>, capacity: usize) -> Self {
+        let size = image.as_ref().map_or(0, MemoryImage::size);
+        Self { arena, number, image, size, capacity }
+    }
+
+    /// Maps the image into a place that is closed.
+    pub(super) fn map(&self) -> io::Result<()> {
+        self.image.as_ref().map_or(Ok(()), |image| image.map_into(&self.arena.space, self.base()))
+    }
+
+    /// The same with at least so many bytes accessible.
+    pub(super) fn open(mut self, size: usize) -> io::Result<Self> {
+        if size > self.size {
+            self.arena.space.open(self.base() + self.size..self.base() + size)?;
+            self.size = size;
+        }
+        Ok(self)
+    }
+
+    fn base(&self) -> usize {
+        Arena::base(self.number)
+    }
+
+    /// Makes everything equal to the image.
+    fn reset(&self, image: &MemoryImage) -> io::Result<()> {
+        let (base, end) = (self.base(), self.base() + image.size());
+        // What has grown is not part of it.
+        self.arena.space.close(end..self.base() + self.size)?;
+        let Some(pagemap) = &self.arena.pagemap else { return self.arena.space.give_back(base..end) };
+        let (mut from, mut kept, mut dirtied) = (base, 0, 0);
+        while from < end && kept < self.arena.keep {
+            let first = self.arena.addresses(&(base..base)).start;
+            let most = (self.arena.keep - kept).div_ceil(BLOCK) as u64;
+            let walked = pagemap.own(self.arena.addresses(&(from..end)), most, |own| {
+                let range = (own.start - first) as usize..(own.end - first) as usize;
+                kept += range.len();
+                dirtied += self.restore(image, range);
+            })?;
+            from = base + (walked - first) as usize;
+        }
+        self.arena.dirtied.fetch_add(dirtied, Ordering::Relaxed);
+        // More than is kept in memory.
+        self.arena.space.give_back(from..end)
+    }
+
+    /// Makes a range equal to the image, and says how many blocks were not.
+    fn restore(&self, image: &MemoryImage, range: Range<usize>) -> u64 {
+        #[expect(unsafe_code, reason = "it is a mapping")]
+        // SAFETY: the range is accessible, and the instance that had it is gone: this is called when the engine drops its
+        // memory.
+        let own = unsafe { self.arena.space.write(self.base() + range.start..self.base() + range.end) };
+        let pristine = image.pristine();
+        let mut dirtied = 0;
+        for (number, block) in own.chunks_mut(BLOCK).enumerate() {
+            let at = range.start + number * BLOCK;
+            let end = at + block.len();
+            match pristine.get(at..end) {
+                Some(pristine) if pristine != block => {
+                    block.copy_from_slice(pristine);
+                    dirtied += 1;
+                }
+                Some(_) => {}
+                None => {
+                    // The file's part ends at a multiple of a block.
+                    dirtied += u64::from(block.iter().any(|byte| *byte != 0));
+                    block.fill(0);
+                }
+            }
+        }
+        dirtied
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        match self.image.take() {
+            Some(image) => match self.reset(&image) {
+                Ok(()) => self.arena.put_warm(Warm { number: self.number, image }),
+                Err(error) => {
+                    tracing::error!("a memory cannot be reset, and is unmapped: {error}");
+                    self.arena.close(self.number, self.size.max(image.size()));
+                }
+            },
+            None => self.arena.close(self.number, self.size),
+        }
+    }
+}
+
+// SAFETY: the addresses from the base are reserved for this place, with guards before and after, and do not change while it
+// is there.
+#[expect(unsafe_code, reason = "compiled code relies on the guards")]
+unsafe impl LinearMemory for Place {
+    fn byte_size(&self) -> usize {
+        self.size
+    }
+
+    fn byte_capacity(&self) -> usize {
+        self.capacity
+    }
+
+    fn grow_to(&mut self, size: usize) -> wasmtime::Result<()> {
+        if size > self.capacity {
+            wasmtime::bail!("a memory has at most {} bytes", self.capacity);
+        }
+        self.arena.space.open(self.base() + self.size..self.base() + size)?;
+        self.size = size;
+        Ok(())
+    }
+
+    fn as_ptr(&self) -> *mut u8 {
+        self.arena.space.address(self.base())
+    }
+}
