@@ -2,10 +2,12 @@
 //!
 //! A message begins with its kind. `L`: a digit for the stream (0 logger, 1 standard output, 2 standard error), a digit
 //! for the level (0 debug to 4 critical), the name of the logger, NUL, the text. `H`: the head of a response, as `run`
-//! returns it, which begins a streamed one. `C`: a piece of its body.
+//! returns it, which begins a streamed one. `C`: a piece of its body. `I`: addresses of objects that are to be immortal, 32
+//! bits each.
 
 use crate::bindings::scorebox::scoring::{log, stream};
 use crate::bridge;
+use crate::python;
 use crate::scorer::Head;
 use crate::system;
 
@@ -41,6 +43,7 @@ fn receive(message: &[u8]) -> Result<(), Refused> {
             stream::start(head.status, &head.headers).map_err(|_| Refused::Failed)
         }
         Some((b'C', chunk)) => stream::write(chunk).map_err(|_| Refused::Failed),
+        Some((b'I', addresses)) => python::make_immortal(addresses).map_err(|_| Refused::Failed),
         _ => Err(Refused::Failed),
     }
 }

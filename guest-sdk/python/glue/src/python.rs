@@ -10,6 +10,10 @@ use crate::bridge;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failed(pub(crate) &'static str);
 
+/// The reference count of an object that is never freed and whose count is never written: `_Py_IMMORTAL_INITIAL_REFCNT` of
+/// CPython's `refcount.h`, where pointers have 32 bits.
+const IMMORTAL: i32 = 5 << 28;
+
 /// An object: its address in Python's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Object(u32);
@@ -81,6 +85,16 @@ impl Object {
     pub(crate) fn item(self, index: u32) -> Result<Self, Failed> {
         object(PyTuple_GetItem(self.0, index), "an answer is not a tuple of its length")
     }
+}
+
+/// Sets the reference counts of objects, whose addresses are given in 32 bits each, to that of immortal ones.
+pub(crate) fn make_immortal(addresses: &[u8]) -> Result<(), Failed> {
+    let (addresses, _) = addresses.as_chunks();
+    for address in addresses {
+        // An object begins with its count.
+        write(u32::from_le_bytes(*address), &IMMORTAL.to_le_bytes())?;
+    }
+    Ok(())
 }
 
 fn object(address: u32, error: &'static str) -> Result<Object, Failed> {

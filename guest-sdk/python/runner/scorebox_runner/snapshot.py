@@ -1,11 +1,15 @@
 """Getting ready for the snapshot, from which every request starts."""
 
+import functools
 import gc
 import importlib
 import linecache
 import os
 import sys
 import traceback
+from types import CodeType
+
+from . import door
 
 _NEEDED_LATER = ("encodings.latin_1", "encodings.ascii", "encodings.utf_16", "encodings.utf_32", "encodings.idna")
 """Modules that are imported on first use, which would otherwise be in each request."""
@@ -22,6 +26,7 @@ def prepare() -> None:
     except RuntimeError as error:
         traceback.format_exception(error)
     gc.collect()
+    _make_immortal()
     # What is there now is never garbage; collections in a request need not look at it, nor write to its pages.
     gc.freeze()
 
@@ -54,3 +59,46 @@ def _keep_source_lines() -> None:
             if lines:
                 # Without a time of modification the entry is never looked up again.
                 linecache.cache[file] = (sum(map(len, lines)), None, lines, file)
+
+
+_IMMORTAL = 1 << 30
+"""The least reference count of an immortal object, where pointers have 32 bits."""
+
+_BATCH = 1000
+"""Objects that the search for others begins with at a time."""
+
+
+def _make_immortal() -> None:
+    """Makes what is there now immortal, so that a request does not write to the page of every object that it looks at.
+
+    Nothing is lost by it: an instance is thrown away with all that is in it. What does something when it is freed is left
+    as it is; see `_is_mortal`.
+    """
+    roots = gc.get_objects()
+    for start in range(0, len(roots), _BATCH):
+        found = roots[start : start + _BATCH]
+        while found:
+            batch = [each for each in found if sys.getrefcount(each) < _IMMORTAL and not _is_mortal(type(each))]
+            door.make_immortal(batch)
+            if batch and sys.getrefcount(batch[0]) < _IMMORTAL:
+                # Outside of the sandbox nobody does it.
+                return
+            found = gc.get_referents(*batch)
+            for each in batch:
+                if type(each) is str:
+                    # An object keeps its hash from when it is first asked for it.
+                    hash(each)
+                elif type(each) is CodeType:
+                    # The collector does not see what a code object refers to.
+                    found += (each.co_consts, each.co_names, each.co_name, each.co_qualname, each.co_filename)
+
+
+@functools.cache
+def _is_mortal(kind: type) -> bool:
+    """Whether objects of a type are to be freed when nobody refers to them any more: those with a finalizer, those that
+    keep a buffer from being resized, and arrays, which can be resized while there is but one reference to them."""
+    return (
+        hasattr(kind, "__del__")
+        or issubclass(kind, memoryview)
+        or any(base.__module__ == "numpy" and base.__name__ == "ndarray" for base in kind.__mro__)
+    )
