@@ -19,9 +19,9 @@ use crate::{Result, example};
 /// Requests of each kind in a round, unless they are large.
 const REQUESTS: usize = 200;
 /// Bytes of all bodies of a round.
-const BYTES: usize = 16 << 20;
+const BYTES: usize = 4 << 20;
 /// Rows in a request.
-const ROWS: [usize; 3] = [1, 1000, 10_000];
+const ROWS: [usize; 3] = [1, 1000, 5000];
 /// Numbers in a row of the model for the cost: an instance, a page fault, a kB of the body.
 const TERMS: usize = 3;
 

@@ -44,6 +44,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// What went wrong, in words.
 type Result<T = ()> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
+/// A benchmark, the name of its figures, and how it is run.
+type Part<'a> = (Command, &'static str, &'a dyn Fn() -> Result<Value>);
+
 /// The request that is sent everywhere.
 const BODY: &str = r#"{"data": [[5.1, 3.5, 1.4, 0.2]]}"#;
 
@@ -127,7 +130,7 @@ fn main() -> ExitCode {
 fn measure(part: Option<Command>, rounds: usize) -> Result {
     let program = program()?;
     machine::describe();
-    let parts: [(Command, &str, &dyn Fn() -> Result<Value>); 8] = [
+    let parts: [Part<'_>; 8] = [
         (Command::Throughput, "throughput", &|| throughput::measure(&program, rounds)),
         (Command::PythonHttp, "python-http", &|| python_http::measure(&program, rounds)),
         (Command::Isolation, "isolation", &|| isolation::measure(rounds)),

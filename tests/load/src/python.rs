@@ -117,7 +117,7 @@ fn instances(sandbox: &Sandbox) -> Result<Value> {
         let (total, make) = (of(Phases::total), of(|phases| phases.instantiate));
         let (run, drop) = (of(|phases| phases.run), of(|phases| phases.drop));
         let faults = median(phases.iter().map(|phases| phases.faults as f64));
-        let limit = target.map_or_else(|| "-".to_owned(), |target| format!("{target:.1}"));
+        let limit = target.map_or_else(|| "-".to_owned(), |target| format!("{target:.2}"));
         println!("| {name:9} | {total:.3} | {limit:>6} | {make:.3} | {run:.3} | {drop:.3} | {faults:>11} |");
         raw.push(json!({"script": name, "total_ms": total, "make_ms": make, "run_ms": run, "drop_ms": drop,
             "page_faults": faults}));

@@ -1,8 +1,8 @@
 //! Scripts in Python over HTTP: Scorebox against Azure ML's inference server, each with the same script on the same cores.
 //!
 //! The real server comes from PyPI, pinned, into an environment of its own below `target`. It runs as it is installed, with
-//! one worker and with two. None of the servers has anything of this program's environment, settings of OpenBLAS for this
-//! machine among it; each writes its log, as it does by default, to a file.
+//! one worker and with two. No server has anything of this program's environment but the path: settings for this machine
+//! (`OPENBLAS_CORETYPE`) can make a recent `NumPy` slow. Each writes its log, as it does by default, to a file.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
