@@ -6,7 +6,7 @@
 #   build   (always) make, a C compiler, Rust, a toolchain that builds for wasm32-unknown-unknown
 #   test    rustfmt and clippy, a C++ compiler for libFuzzer, and Chromium for the console
 #   python  python3 and pip, which make the Python runtime
-#   bench   wrk
+#   bench   wrk, and what `python` has: the real server is measured in a virtual environment
 #   audit   git, and cargo-deny into target/tools
 #
 # Rust is rustup's where it is new enough, otherwise Debian's rustc-web. The WebAssembly target comes from rustup;
@@ -247,6 +247,7 @@ for group in "$@"; do
             ;;
         python) need_python ;;
         bench)
+            need_python
             need wrk wrk wrk
             install_missing
             ;;

@@ -3,26 +3,31 @@
 //! - HTTP throughput, latency and CPU time of `scorebox serve examples/iris-rust` against a plain axum server that
 //!   computes the same natively;
 //! - resident memory with 1 and with many deployments in one process;
+//! - the same of scripts in Python against Azure ML's inference server from PyPI, with one worker and with two;
+//! - what a fresh instance for each request costs, against one that is used again;
 //! - scripts in Python: a fresh instance, many deployments, the time to the first answer;
 //! - what a tenant notices of another that offers a hundred times as much;
 //! - the time from the start of the process to its first answer, with a cold and with a warm cache.
 //!
 //! `make bench` builds what is needed and runs all of them. Everything stays on the loopback interface. The raw figures
-//! are in `target/load/results.json`.
+//! are in `target/load/results.json`; those of a part that is run by itself in a file of its name.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the table is the output of this program")]
 
 mod density;
 mod existence;
 mod fairness;
+mod isolation;
 mod machine;
 mod managed;
 mod memory;
 mod plain;
 mod process;
 mod python;
+mod python_http;
 mod start;
 mod stats;
 mod throughput;
+mod wrk;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -39,6 +44,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// What went wrong, in words.
 type Result<T = ()> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
+/// A benchmark, the name of its figures, and how it is run.
+type Part<'a> = (Command, &'static str, &'a dyn Fn() -> Result<Value>);
+
 /// The request that is sent everywhere.
 const BODY: &str = r#"{"data": [[5.1, 3.5, 1.4, 0.2]]}"#;
 
@@ -47,12 +55,19 @@ const BODY: &str = r#"{"data": [[5.1, 3.5, 1.4, 0.2]]}"#;
 struct Args {
     #[command(subcommand)]
     command: Option<Command>,
+    /// Alternating rounds of what is compared with something else.
+    #[arg(long, global = true, default_value_t = 5)]
+    rounds: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
 enum Command {
     /// HTTP throughput, latency and CPU time against a plain axum server.
     Throughput,
+    /// The same of scripts in Python against Azure ML's inference server, which it installs from PyPI.
+    PythonHttp,
+    /// What a fresh instance for each request costs, against one that is used again.
+    Isolation,
     /// Resident memory with 1 and with many deployments.
     Memory,
     /// Time to the first answer with a cold and a warm cache.
@@ -94,12 +109,13 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Args::parse().command {
+    let Args { command, rounds } = Args::parse();
+    let result = match command {
         Some(Command::Plain { port }) => plain::serve(port),
         Some(Command::Deployments { count }) => memory::deployments(count),
         Some(Command::PythonDeployments { count }) => python::deployments(count),
         Some(Command::Density { rust, python }) => density::measure(rust, python),
-        part => measure(part),
+        part => measure(part, rounds),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -111,30 +127,30 @@ fn main() -> ExitCode {
 }
 
 /// Runs the benchmarks, or only `part` of them.
-fn measure(part: Option<Command>) -> Result {
-    let wanted = |command| part.is_none_or(|part| part == command);
+fn measure(part: Option<Command>, rounds: usize) -> Result {
     let program = program()?;
     machine::describe();
+    let parts: [Part<'_>; 8] = [
+        (Command::Throughput, "throughput", &|| throughput::measure(&program, rounds)),
+        (Command::PythonHttp, "python-http", &|| python_http::measure(&program, rounds)),
+        (Command::Isolation, "isolation", &|| isolation::measure(rounds)),
+        (Command::Memory, "memory", &memory::measure),
+        (Command::Python, "python", &|| python::measure(&program)),
+        (Command::Start, "start", &|| start::measure(&program)),
+        (Command::Existence, "existence", &existence::measure),
+        (Command::Fairness, "fairness", &fairness::measure),
+    ];
     let mut raw = Map::from_iter([("machine".to_owned(), machine::raw())]);
-    if wanted(Command::Throughput) {
-        raw.insert("throughput".to_owned(), throughput::measure(&program)?);
+    let mut file = "results";
+    for (command, name, measure) in parts {
+        if part.is_none_or(|part| part == command) {
+            raw.insert(name.to_owned(), measure()?);
+        }
+        if part == Some(command) {
+            file = name;
+        }
     }
-    if wanted(Command::Memory) {
-        raw.insert("memory".to_owned(), memory::measure()?);
-    }
-    if wanted(Command::Python) {
-        raw.insert("python".to_owned(), python::measure(&program)?);
-    }
-    if wanted(Command::Start) {
-        raw.insert("start".to_owned(), start::measure(&program)?);
-    }
-    if wanted(Command::Existence) {
-        raw.insert("existence".to_owned(), existence::measure()?);
-    }
-    if wanted(Command::Fairness) {
-        raw.insert("fairness".to_owned(), fairness::measure()?);
-    }
-    write("results.json", &Value::Object(raw))
+    write(&format!("{file}.json"), &Value::Object(raw))
 }
 
 /// The root of the repository.

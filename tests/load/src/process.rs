@@ -1,13 +1,15 @@
 //! A server as a process of its own.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
 use crate::{BODY, Result, example};
@@ -21,7 +23,7 @@ const POLL: Duration = Duration::from_micros(500);
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// A server that runs until this is dropped.
+/// A server that runs until this is dropped. It leads a group, to which the processes belong that it starts.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
@@ -30,17 +32,32 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server whose command line `command` completes for a port.
-    pub(crate) fn start(name: &str, output: Stdio, command: impl FnOnce(u16) -> Command) -> Result<Self> {
-        Self::start_on(name, output, free_port()?, command)
+    /// Starts a server whose command line `command` completes for a port. What it writes goes to `log`; without one, errors go
+    /// where this program's go.
+    pub(crate) fn start(name: &str, log: Option<&File>, command: impl FnOnce(u16) -> Command) -> Result<Self> {
+        Self::start_on(name, log, free_port()?, command)
     }
 
     /// The same, on a port that is given.
-    pub(crate) fn start_on(name: &str, output: Stdio, port: u16, command: impl FnOnce(u16) -> Command) -> Result<Self> {
+    pub(crate) fn start_on(
+        name: &str,
+        log: Option<&File>,
+        port: u16,
+        command: impl FnOnce(u16) -> Command,
+    ) -> Result<Self> {
         let mut command = command(port);
-        let child = command.stdin(Stdio::null()).stdout(output).stderr(Stdio::inherit()).spawn();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
+        if let Some(log) = log {
+            command.stdout(log.try_clone()?).stderr(log.try_clone()?);
+        }
+        let child = command.process_group(0).spawn();
         let child = child.map_err(|error| format!("cannot start {}: {error}", command.get_program().display()))?;
         Ok(Self { child, port, name: name.to_owned() })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
     /// Where it scores.
@@ -67,7 +84,7 @@ impl Server {
 
     /// Asks for one score; `None` when there is no answer with status 200.
     fn ask(&self) -> Option<Value> {
-        let mut stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))).ok()?;
+        let mut stream = TcpStream::connect(self.address()).ok()?;
         stream.set_read_timeout(Some(ANSWER)).ok()?;
         let request = format!(
             "POST /score HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
@@ -81,22 +98,46 @@ impl Server {
         head.starts_with("HTTP/1.1 200").then(|| serde_json::from_str(body).ok()).flatten()
     }
 
-    /// Milliseconds of CPU that the process has used, by its own code and by the kernel for it.
+    /// Milliseconds of CPU that the processes of its group have used, by their own code and by the kernel for them.
     pub(crate) fn cpu_millis(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The second field is the name in parentheses, which may have spaces.
-        let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect::<Vec<_>>());
-        let ticks = |index: usize| fields.as_ref()?.get(index)?.parse::<f64>().ok();
-        match (ticks(11), ticks(12)) {
-            (Some(user), Some(system)) => Ok((user + system) / TICKS_PER_SECOND * 1e3),
-            _ => Err("the CPU times in /proc cannot be read".into()),
+        let group = self.child.id().to_string();
+        let mut ticks = 0.0;
+        for entry in fs::read_dir("/proc")? {
+            // Others may end meanwhile.
+            let Ok(stat) = fs::read_to_string(entry?.path().join("stat")) else { continue };
+            // The second field is the name in parentheses, which may have spaces. After it: state, parent, group.
+            let fields: Vec<_> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+            if fields.get(2) == Some(&group.as_str()) {
+                // User and system time, of the process and of its children that have ended.
+                ticks += fields[11..15].iter().filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>();
+            }
         }
+        Ok(ticks / TICKS_PER_SECOND * 1e3)
+    }
+
+    /// MiB of the process that are in memory: now, and the most since [`Self::forget_peak`].
+    pub(crate) fn resident(&self) -> Result<[f64; 2]> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let mib = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+            kib.map(|kib| kib / 1024.0).ok_or_else(|| format!("{} has no {name}", self.name))
+        };
+        Ok([mib("VmRSS:")?, mib("VmHWM:")?])
+    }
+
+    /// Has the kernel look anew for the most that is in memory.
+    pub(crate) fn forget_peak(&self) -> Result {
+        Ok(fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5")?)
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            // It may have ended already.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
         let _ = self.child.wait();
     }
 }

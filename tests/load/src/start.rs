@@ -1,7 +1,6 @@
 //! The time from the start of `scorebox serve` to its first answer, with a cold and with a warm cache.
 
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -40,7 +39,7 @@ pub(crate) fn measure(program: &Path) -> Result<Value> {
 /// Milliseconds until the first answer.
 fn start(program: &Path, cache: &Path) -> Result<f64> {
     let start = Instant::now();
-    let mut server = Server::start("scorebox", Stdio::null(), |port| process::scorebox(program, port, cache))?;
+    let mut server = Server::start("scorebox", None, |port| process::scorebox(program, port, cache))?;
     server.first_answer()?;
     Ok(start.elapsed().as_secs_f64() * 1e3)
 }
