@@ -52,7 +52,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
             )))
         }
         Outcome::Trap(trap) => Err(Failure::failed(format!("run() was stopped: {}\n{}", trap.reason, trap.backtrace))),
-        Outcome::OutOfMemory { limit } => {
+        Outcome::OutOfMemory { limit, .. } => {
             Err(Failure::failed(format!("run() needed more memory than the limit of {limit} bytes; raise --memory")))
         }
         Outcome::Deadline(limit) => {

@@ -78,7 +78,8 @@ pub struct QuotaSpec {
     /// Bytes of a bundle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bundle: Option<u64>,
-    /// Bytes of memory that an instance may have.
+    /// Bytes of memory of all its instances together. A request whose instance could not start is answered with 429; an instance
+    /// that asks for more gets none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
 }
@@ -95,6 +96,9 @@ impl QuotaSpec {
         let limit = |asked: Option<u32>, none| asked.map_or(none, |asked| usize::try_from(asked).unwrap_or(usize::MAX));
         if self.instances == Some(0) {
             return Err(QuotaError::Nothing("instances"));
+        }
+        if self.memory == Some(0) {
+            return Err(QuotaError::Nothing("memory"));
         }
         if self.cpu_ms_per_second == Some(0) {
             return Err(QuotaError::Nothing("cpu_ms_per_second"));
@@ -115,6 +119,7 @@ impl QuotaSpec {
         Ok(Quotas {
             instances: limit(self.instances, none.instances),
             waiting: limit(self.waiting, none.waiting),
+            memory: self.memory.unwrap_or(none.memory),
             cpu,
             weight: self.weight.unwrap_or(none.weight),
             rate,

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::executor::{Control, End};
-use crate::instance::Environment;
+use crate::instance::{self, Environment};
 use crate::log::LogSink;
 use crate::outcome::{Outcome, Request, Trap};
 use crate::registry::Deployment;
@@ -150,7 +150,7 @@ impl Sandbox {
                             Ok(Ok(response)) => after_each(Outcome::Response(response)),
                             Ok(Err(fault)) => after_each(Outcome::Fault(fault)),
                             Err(error) => {
-                                after_each(environment.outcome(&store, &error));
+                                after_each(instance::outcome(&store, &error));
                                 break;
                             }
                         }

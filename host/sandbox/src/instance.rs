@@ -14,10 +14,10 @@ use crate::bindings::scorebox::scoring::stream::Error as StreamError;
 use crate::executor::{Control, Turn};
 use crate::inspect::{Counted, InstanceCounters};
 use crate::interface::Interface;
-use crate::limits::{Limits, MemoryBudget};
+use crate::limits::{Limits, MemoryBudget, MemoryRefused};
 use crate::linked::Linked;
 use crate::log::{LogLevel, LogSink, LogStream, LogWriter};
-use crate::outcome::{self, Fault, GuestPanic, Outcome, Timing, Trap};
+use crate::outcome::{self, Fault, GuestPanic, Outcome, Refused, Timing, Trap};
 use crate::stream::Outlet;
 use crate::wasi::Wasi;
 
@@ -83,7 +83,7 @@ impl Environment {
             Some(wasi) => Some(Wasi::new(wasi.model_dir.as_deref(), &log)?),
             None => None,
         };
-        let memory = MemoryBudget::new(self.limits.memory);
+        let memory = MemoryBudget::new(self.limits.memory, control.lane().clone(), control.priority());
         let mut store = Store::new(engine, HostState { log, memory, control, outlet, wasi, counted: None });
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(usize::try_from(self.limits.host_call).unwrap_or(usize::MAX));
@@ -96,17 +96,17 @@ impl Environment {
         });
         Ok(store)
     }
-
-    /// Sorts the error with which a call into the guest ended.
-    pub(crate) fn outcome(&self, store: &Store<HostState>, error: &wasmtime::Error) -> Outcome {
-        outcome::from_error(error, store.data().memory.refused().then_some(self.limits.memory))
-    }
 }
 
 impl std::fmt::Debug for Environment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Environment").field("limits", &self.limits).field("wasi", &self.wasi).finish_non_exhaustive()
     }
+}
+
+/// Sorts the error with which a call into the guest ended.
+pub(crate) fn outcome(store: &Store<HostState>, error: &wasmtime::Error) -> Outcome {
+    outcome::from_error(error, store.data().memory.refused())
 }
 
 /// Bytes of linear memories and tables that an instance uses.
@@ -144,6 +144,9 @@ pub(crate) async fn run(
     }
     let ready = Instant::now();
     timing.instantiate = ready - started;
+    if let (Err(_), Some(MemoryRefused { limit, of_lane: true })) = (&instance, store.data().memory.refused()) {
+        return ((Outcome::Refused(Refused::MemorySpent { limit }), timing), Some(store));
+    }
     let result = match instance {
         Ok(instance) => instance.scorebox_scoring_scoring().call_run(&mut store, &request).await,
         Err(error) => Err(error),
@@ -161,8 +164,14 @@ pub(crate) async fn run(
             Some(trap) => Outcome::Trap(trap),
             None => Outcome::Fault(fault),
         },
-        Err(error) => environment.outcome(&store, &error),
+        Err(error) => outcome(&store, &error),
     };
+    if let (Outcome::Fault(_), Some(MemoryRefused { limit, of_lane: true })) = (&outcome, store.data().memory.refused())
+    {
+        // The guest cannot know that it was not its own limit.
+        let text = format!("memory was refused: all instances together may have the quota of {limit} bytes");
+        store.data_mut().log(LogStream::Logger, LogLevel::Warning, "", &text);
+    }
     let outcome = outcome.with_exceptions_cut(environment.limits.log);
     ((outcome, timing), Some(store))
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::executor::{LaneId, Queues};
+use crate::limits::SharedMemory;
 
 /// Requests that belong together: they share limits, and lanes share the machine.
 ///
@@ -27,12 +28,19 @@ pub struct Lane(Arc<Registered>);
 struct Registered {
     queues: Arc<Queues>,
     id: LaneId,
+    memory: SharedMemory,
 }
 
 impl Lane {
     pub(crate) fn register(queues: &Arc<Queues>, limits: LaneLimits) -> Self {
         let id = queues.add_lane(limits);
-        Self(Arc::new(Registered { queues: Arc::clone(queues), id }))
+        Self(Arc::new(Registered { queues: Arc::clone(queues), id, memory: SharedMemory::new(limits.memory) }))
+    }
+
+    /// A lane that no other shares a machine with.
+    #[cfg(test)]
+    pub(crate) fn alone(limits: LaneLimits) -> Self {
+        Self::register(&Queues::for_tests(), limits)
     }
 
     /// What its requests use now, and have used.
@@ -40,10 +48,21 @@ impl Lane {
         self.0.queues.usage(self.0.id)
     }
 
+    /// Bytes of linear memories and tables that its instances have together.
+    pub fn memory_used(&self) -> u64 {
+        self.0.memory.used()
+    }
+
     /// Changes its limits, at once. What runs or waits already stays, even where it is more than is now allowed; CPU time
     /// over the quota is still owed to the new one.
     pub fn set_limits(&self, limits: LaneLimits) {
         self.0.queues.set_limits(self.0.id, limits);
+        self.0.memory.set_limit(limits.memory);
+    }
+
+    /// What its instances count their memory against.
+    pub(crate) fn memory(&self) -> &SharedMemory {
+        &self.0.memory
     }
 
     pub(crate) fn queues(&self) -> &Arc<Queues> {
@@ -74,6 +93,9 @@ pub struct LaneLimits {
     pub running: usize,
     /// Requests that wait beyond those that `running` would let start. One more is refused.
     pub waiting: usize,
+    /// Bytes of all linear memories and tables of its instances together. A guest that asks for more does not get it, and
+    /// one that could not even start is refused. Requests in the background have half of it.
+    pub memory: u64,
     /// CPU time; `None` for as much as the machine has.
     pub cpu: Option<CpuQuota>,
     /// The lane's part of the CPU while others have work too, in proportion to their weights.
@@ -83,7 +105,7 @@ pub struct LaneLimits {
 impl Default for LaneLimits {
     /// No limits of its own, and weight 1.
     fn default() -> Self {
-        Self { running: usize::MAX, waiting: usize::MAX, cpu: None, weight: NonZeroU32::MIN }
+        Self { running: usize::MAX, waiting: usize::MAX, memory: u64::MAX, cpu: None, weight: NonZeroU32::MIN }
     }
 }
 

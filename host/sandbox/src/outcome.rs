@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::bindings::exports::scorebox::scoring::scoring as wit;
 
+use crate::limits::MemoryRefused;
 use crate::stream::Streamed;
 
 pub use wit::{Exception, Fault, Request, Response};
@@ -31,6 +32,8 @@ pub enum Outcome {
     OutOfMemory {
         /// The limit, in bytes.
         limit: u64,
+        /// Whether it is that of all instances of the [`Lane`](crate::Lane) together, and not the instance's own.
+        of_lane: bool,
     },
     /// The scorer was not started.
     Refused(Refused),
@@ -92,6 +95,11 @@ pub enum Refused {
         /// When it has some again.
         after: Duration,
     },
+    /// The instances of the lane have so much memory that another one would be over their limit.
+    MemorySpent {
+        /// The limit, in bytes.
+        limit: u64,
+    },
     /// It has waited for as long as requests may, and no place became free.
     WaitedTooLong,
     /// The sandbox is shutting down.
@@ -118,6 +126,12 @@ impl fmt::Display for Refused {
             }
             Self::CpuSpent { after } => {
                 write!(f, "the lane has used up its CPU time; there is more in {:.1} s", after.as_secs_f64())
+            }
+            Self::MemorySpent { limit } => {
+                write!(
+                    f,
+                    "the lane's instances have too much of the {limit} bytes that they may have together for another one"
+                )
             }
             Self::WaitedTooLong => f.write_str("no place became free in time"),
             Self::Stopping => f.write_str("the server is shutting down"),
@@ -157,7 +171,7 @@ fn frame(line: &str) -> &str {
 }
 
 /// Sorts the error with which a call into a guest ended.
-pub(crate) fn from_error(error: &wasmtime::Error, out_of_memory: Option<u64>) -> Outcome {
+pub(crate) fn from_error(error: &wasmtime::Error, out_of_memory: Option<MemoryRefused>) -> Outcome {
     let backtrace = error
         .downcast_ref::<wasmtime::WasmBacktrace>()
         .map(|trace| trace.to_string().lines().skip(1).map(frame).collect::<Vec<_>>().join("\n"))
@@ -169,8 +183,8 @@ pub(crate) fn from_error(error: &wasmtime::Error, out_of_memory: Option<u64>) ->
             traceback: backtrace,
         }));
     }
-    if let Some(limit) = out_of_memory {
-        return Outcome::OutOfMemory { limit };
+    if let Some(MemoryRefused { limit, of_lane }) = out_of_memory {
+        return Outcome::OutOfMemory { limit, of_lane };
     }
     let reason = match error.downcast_ref::<wasmtime::Trap>() {
         Some(trap) => trap.to_string(),

@@ -235,7 +235,7 @@ fn call_init(
                 Ok((Ok(()), instance)) => Ok(Ok((store, instance))),
                 Ok((Err(_), _)) | Err(_) if instance::lacked_memory(&store) => Err(Failed::NoMemory),
                 Ok((Err(message), _)) => Ok(Err(outcome::cut(message, environment.limits.log))),
-                Err(error) => Err(Failed::How(in_words(environment.outcome(&store, &error)))),
+                Err(error) => Err(Failed::How(in_words(instance::outcome(&store, &error)))),
             };
             (result, ())
         }
@@ -261,7 +261,7 @@ fn call_schema(sandbox: &Sandbox, scorer: &Linked, environment: &Environment) ->
                 if instance::lacked_memory(&store) {
                     Failed::NoMemory
                 } else {
-                    Failed::How(in_words(environment.outcome(&store, &error)))
+                    Failed::How(in_words(instance::outcome(&store, &error)))
                 }
             };
             (result.map_err(failed), Some(store))
@@ -309,7 +309,9 @@ fn seconds(time: Duration) -> String {
 /// Says in words how a call ended that has no result.
 fn in_words(outcome: Outcome) -> String {
     match outcome {
-        Outcome::OutOfMemory { limit } => format!("needs more memory than the limit of {limit} bytes; raise the limit"),
+        Outcome::OutOfMemory { limit, .. } => {
+            format!("needs more memory than the limit of {limit} bytes; raise the limit")
+        }
         Outcome::Fault(wit::Fault::Failed(exception)) => {
             format!("panicked: {}\n{}", exception.message, exception.traceback)
         }

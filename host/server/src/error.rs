@@ -94,9 +94,9 @@ impl Error {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyBudget
             | Self::Quota { .. }
-            | Self::Refused(Refused::Busy { .. } | Refused::CpuSpent { .. } | Refused::WaitedTooLong) => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
+            | Self::Refused(
+                Refused::Busy { .. } | Refused::CpuSpent { .. } | Refused::MemorySpent { .. } | Refused::WaitedTooLong,
+            ) => StatusCode::TOO_MANY_REQUESTS,
             Self::Refused(Refused::Stopping) | Self::NotReady | Self::NotLoaded { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -125,9 +125,9 @@ impl Error {
             Self::BodyTimeout => "The request body did not arrive in time.".into(),
             Self::BodyBroken => "The request body ended early or is not valid.".into(),
             Self::BodyBudget
-            | Self::Refused(Refused::Busy { .. } | Refused::CpuSpent { .. } | Refused::WaitedTooLong) => {
-                "The server is busy: too many requests at the same time. Try again later.".into()
-            }
+            | Self::Refused(
+                Refused::Busy { .. } | Refused::CpuSpent { .. } | Refused::MemorySpent { .. } | Refused::WaitedTooLong,
+            ) => "The server is busy: too many requests at the same time. Try again later.".into(),
             Self::Quota { quota, .. } => {
                 format!("The quota of {quota} is used up. Try again in {} s.", self.retry_after()).into()
             }

@@ -1,7 +1,8 @@
-//! A way in for the fuzz targets: a record as the user's configuration of the log writes it. No API.
+//! Ways in for the fuzz targets: a record as the user's configuration of the log writes it, and tokens. No API.
 
 use time::OffsetDateTime;
 
+use crate::jwt::Tokens;
 use crate::logging_config::{LogRecord, LoggingConfig, PythonLevel};
 
 /// Writes a record, once for each handler that takes it. `level` is counted from `DEBUG`, 0, to `CRITICAL`, 4.
@@ -17,4 +18,9 @@ pub fn write(config: &LoggingConfig, logger: &str, level: u8, message: &str) -> 
     let record = LogRecord { logger, level, message, time: OffsetDateTime::UNIX_EPOCH, process: 1 };
     config.write(&record, |text| written.push(text.to_owned()));
     written
+}
+
+/// The tenant that a token names, if the token is taken.
+pub fn tenant(tokens: &Tokens, token: &[u8]) -> Option<String> {
+    tokens.tenant(token)
 }

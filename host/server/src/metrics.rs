@@ -13,7 +13,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use scorebox_sandbox::{Fault, Outcome};
@@ -76,6 +76,8 @@ pub struct Metrics {
     stages: Family<StageLabels, Histogram, fn() -> Histogram>,
     modules: Family<SourceLabels, Counter>,
     commits: Histogram,
+    store_database: Gauge,
+    store_blobs: Gauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -125,6 +127,13 @@ impl Metrics {
             Unit::Seconds,
             commits.clone(),
         );
+        let (store_database, store_blobs) = (Gauge::default(), Gauge::default());
+        for (name, help, gauge) in [
+            ("store_database", "Size of the database of tenants, endpoints and deployments", &store_database),
+            ("store_blobs", "Size of all bundles, with those that are being uploaded", &store_blobs),
+        ] {
+            registry.register_with_unit(name, help, Unit::Bytes, gauge.clone());
+        }
         let Measured { loads, failures, parks, load_duration } = parking.measured.clone();
         registry.register("deployment_loads", "Deployments that came back into memory", loads);
         registry.register("deployment_load_failures", "Deployments that could not come back into memory", failures);
@@ -136,7 +145,20 @@ impl Metrics {
             load_duration,
         );
         registry.register_collector(Box::new(Now(app)));
-        Self { registry, requests, mirrored, durations, refusals, unauthorized, revisions, stages, modules, commits }
+        Self {
+            registry,
+            requests,
+            mirrored,
+            durations,
+            refusals,
+            unauthorized,
+            revisions,
+            stages,
+            modules,
+            commits,
+            store_database,
+            store_blobs,
+        }
     }
 
     /// All of it, as text.
@@ -167,6 +189,13 @@ impl Metrics {
     /// Takes note of a change that was written.
     pub fn commit(&self, took: Duration) {
         self.commits.observe(took.as_secs_f64());
+    }
+
+    /// Takes note of what the store has on the disk, in bytes.
+    pub fn store(&self, database: u64, blobs: u64) {
+        for (gauge, bytes) in [(&self.store_database, database), (&self.store_blobs, blobs)] {
+            gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
     }
 
     pub(crate) fn module(&self, from_cache: bool) {
@@ -304,6 +333,14 @@ impl Collector for Now {
         for (name, endpoint) in &tenants {
             let seconds = ConstCounter::new(endpoint.tenant.lane().usage().cpu.as_secs_f64());
             seconds.encode(cpu.encode_family(&[("tenant", name.as_str())])?)?;
+        }
+        let kind = ConstGauge::new(0_i64).metric_type();
+        let help = "Memory of all instances of a tenant together";
+        let mut memory = encoder.encode_descriptor("tenant_memory", help, Some(&Unit::Bytes), kind)?;
+        for (name, endpoint) in &tenants {
+            let bytes = endpoint.tenant.lane().memory_used();
+            let bytes = ConstGauge::new(i64::try_from(bytes).unwrap_or(i64::MAX));
+            bytes.encode(memory.encode_family(&[("tenant", name.as_str())])?)?;
         }
         Ok(())
     }

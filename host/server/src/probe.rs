@@ -82,7 +82,7 @@ impl App {
                 return Err(described(&exception));
             }
             Outcome::Trap(trap) => return Err(format!("run() was stopped: {}\n{}", trap.reason, trap.backtrace)),
-            Outcome::OutOfMemory { limit } => {
+            Outcome::OutOfMemory { limit, .. } => {
                 return Err(format!("run() needed more memory than the limit of {limit} bytes"));
             }
             Outcome::Deadline(limit) => return Err(format!("run() did not end within {} ms", limit.as_millis())),

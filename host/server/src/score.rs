@@ -240,8 +240,8 @@ fn answer(app: &App, log: &Arc<ScorerLog>, run: Run) -> Result<Response, Error> 
             failed.trapped(trap);
             Err(Error::Script)
         }
-        Outcome::OutOfMemory { limit } => {
-            failed.out_of_memory(limit);
+        Outcome::OutOfMemory { limit, of_lane } => {
+            failed.out_of_memory(limit, of_lane);
             Err(Error::Script)
         }
         Outcome::Deadline(limit) => {
@@ -285,8 +285,12 @@ impl Failed<'_> {
         self.stopped(ExceptionKind::Script, "Trap", reason, backtrace);
     }
 
-    fn out_of_memory(&self, limit: u64) {
-        let message = format!("it needed more memory than the limit of {limit} bytes");
+    fn out_of_memory(&self, limit: u64, of_tenant: bool) {
+        let message = if of_tenant {
+            format!("it needed more memory than the quota of {limit} bytes had left for all instances of its tenant")
+        } else {
+            format!("it needed more memory than the limit of {limit} bytes")
+        };
         self.log.failed(&format!("run() was stopped: {message}"));
         self.stopped(ExceptionKind::Script, "MemoryError", message, String::new());
     }
@@ -393,7 +397,7 @@ impl HttpBody for StreamBody {
                 failed.raised(ExceptionKind::Script, &exception);
             }
             Outcome::Trap(trap) => failed.trapped(trap),
-            Outcome::OutOfMemory { limit } => failed.out_of_memory(limit),
+            Outcome::OutOfMemory { limit, of_lane } => failed.out_of_memory(limit, of_lane),
             Outcome::Deadline(limit) => failed.out_of_time(limit),
             other => tracing::error!(target: "azmlinfsrv", "run() ended its stream with {other:?}"),
         }

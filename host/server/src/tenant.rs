@@ -18,6 +18,8 @@ pub struct Quotas {
     pub instances: usize,
     /// Requests that wait. One more is refused.
     pub waiting: usize,
+    /// Bytes of memory of all its instances together.
+    pub memory: u64,
     /// CPU time; `None` for as much as the machine has.
     pub cpu: Option<CpuQuota>,
     /// The tenant's part of the CPU while others have work too, in proportion to their weights.
@@ -40,14 +42,20 @@ pub struct RateQuota {
 impl Default for Quotas {
     /// No quotas, and weight 1.
     fn default() -> Self {
-        let LaneLimits { running, waiting, cpu, weight } = LaneLimits::default();
-        Self { instances: running, waiting, cpu, weight, rate: None, body: u64::MAX }
+        let LaneLimits { running, waiting, memory, cpu, weight } = LaneLimits::default();
+        Self { instances: running, waiting, memory, cpu, weight, rate: None, body: u64::MAX }
     }
 }
 
 impl Quotas {
     fn lane(&self) -> LaneLimits {
-        LaneLimits { running: self.instances, waiting: self.waiting, cpu: self.cpu, weight: self.weight }
+        LaneLimits {
+            running: self.instances,
+            waiting: self.waiting,
+            memory: self.memory,
+            cpu: self.cpu,
+            weight: self.weight,
+        }
     }
 
     fn limiter(&self) -> Option<Arc<DefaultDirectRateLimiter>> {
@@ -122,6 +130,8 @@ pub(crate) fn refused(refused: Refused) -> Error {
         Refused::Busy { scope: Scope::Lane, .. } => {
             Error::Quota { quota: "requests at the same time", after: Duration::from_secs(1) }
         }
+        // When an instance ends is known to nobody.
+        Refused::MemorySpent { .. } => Error::Quota { quota: "memory", after: Duration::from_secs(1) },
         Refused::CpuSpent { after } => Error::Quota { quota: "CPU time", after },
         other => Error::Refused(other),
     }

@@ -44,6 +44,20 @@ pub(crate) fn names(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     names().map_err(on("list", folder))
 }
 
+/// Bytes of all files in the folder and those below it. What is removed meanwhile has none.
+pub(crate) fn size(folder: &Path) -> Result<u64, StoreError> {
+    let mut bytes = 0;
+    for path in names(folder)? {
+        bytes += match fs::symlink_metadata(&path) {
+            Ok(file) if file.is_dir() => size(&path)?,
+            Ok(file) => file.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(StoreError::io("read", &path, error)),
+        };
+    }
+    Ok(bytes)
+}
+
 /// Syncs the folder and those below it.
 fn sync_folders(folder: &Path) -> Result<(), StoreError> {
     names(folder)?.iter().filter(|path| path.is_dir()).try_for_each(|path| sync_folders(path))?;

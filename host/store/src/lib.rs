@@ -85,6 +85,6 @@ pub use crate::check::Report;
 pub use crate::digest::{Digest, DigestError};
 pub use crate::error::{CommitError, StoreError};
 pub use crate::snapshot::{Entry, Snapshot};
-pub use crate::store::Store;
+pub use crate::store::{Size, Store};
 pub use crate::transaction::Transaction;
 pub use crate::upload::Upload;

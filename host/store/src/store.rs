@@ -22,6 +22,15 @@ const LOCK: &str = "lock";
 #[derive(Clone, Debug)]
 pub struct Store(pub(crate) Arc<Shared>);
 
+/// What a store has on the disk, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// The database, with its log.
+    pub database: u64,
+    /// The blobs, with those that are being uploaded.
+    pub blobs: u64,
+}
+
 /// What the clones of a store share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -58,6 +67,14 @@ impl Store {
 
     pub(crate) fn database(&self) -> &Database {
         &self.0.database
+    }
+
+    /// What it has on the disk.
+    pub fn size(&self) -> Result<Size, StoreError> {
+        let folder = &self.0.folder;
+        let blobs = files::size(&folder.join(BLOBS))? + files::size(&folder.join(UPLOADS))?;
+        // The lock is empty, and there is nothing else.
+        Ok(Size { database: files::size(folder)?.saturating_sub(blobs), blobs })
     }
 
     /// Commits the transaction: all of its changes, or none. When it returns, they are on the disk. Transactions are

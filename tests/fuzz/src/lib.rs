@@ -16,6 +16,7 @@ pub mod request;
 pub mod requirements;
 mod scorer;
 pub mod swagger;
+pub mod token;
 pub mod values;
 pub mod wheel;
 mod zips;
@@ -29,7 +30,7 @@ use tempfile::TempDir;
 pub type Check = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Check); 12] = [
+pub const TARGETS: [(&str, Check); 13] = [
     ("archive", archive::check),
     ("cache", cache::check),
     ("command_line", command_line::check),
@@ -40,6 +41,7 @@ pub const TARGETS: [(&str, Check); 12] = [
     ("request", request::check),
     ("requirements", requirements::check),
     ("swagger", swagger::check),
+    ("token", token::check),
     ("values", values::check),
     ("wheel", wheel::check),
 ];

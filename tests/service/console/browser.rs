@@ -23,6 +23,7 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 pub(crate) mod key {
     pub(crate) const TAB: &str = "\u{e004}";
     pub(crate) const ENTER: &str = "\u{e007}";
+    pub(crate) const END: &str = "\u{e010}";
     pub(crate) const HOME: &str = "\u{e011}";
     pub(crate) const RIGHT: &str = "\u{e014}";
 }
@@ -196,10 +197,10 @@ impl Browser {
         self.cdp("Emulation.setDeviceMetricsOverride", &size);
     }
 
-    /// Has the system prefer `light` or `dark`.
+    /// Has the system prefer something: `prefers-color-scheme`, `dark`.
     #[track_caller]
-    pub(crate) fn prefer(&self, scheme: &str) {
-        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+    pub(crate) fn prefer(&self, feature: &str, value: &str) {
+        let features = json!([{ "name": feature, "value": value }]);
         self.cdp("Emulation.setEmulatedMedia", &json!({ "features": features }));
     }
 

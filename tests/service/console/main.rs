@@ -2,6 +2,7 @@
 
 mod asking;
 mod browser;
+mod components;
 mod pictures;
 
 use std::fs;
@@ -45,7 +46,10 @@ impl Console {
     /// Not logged in.
     fn open() -> Self {
         let cache = python::compiled_cache();
-        let host = Host::start_as(|serve| serve.cache(&cache));
+        Self::of(Host::start_as(|serve| serve.cache(&cache)))
+    }
+
+    fn of(host: Host) -> Self {
         let browser = Browser::start(host.admin);
         browser.goto("/");
         Self { browser, host, files: fixtures::folder(&[]) }
@@ -53,11 +57,19 @@ impl Console {
 
     /// Logged in, in the way of people.
     fn logged_in() -> Self {
-        let console = Self::open();
-        console.browser.fill("#token", TOKEN);
-        console.browser.click_on("Log in");
-        console.browser.says("Log out");
-        console
+        Self::open().log_in()
+    }
+
+    /// The same of a server that needs no runtime, because it has components only.
+    fn logged_in_without_scripts() -> Self {
+        Self::of(Host::start()).log_in()
+    }
+
+    fn log_in(self) -> Self {
+        self.browser.fill("#token", TOKEN);
+        self.browser.click_on("Log in");
+        self.browser.says("Log out");
+        self
     }
 
     /// A file that can be chosen in the page.
@@ -334,7 +346,7 @@ fn each_page_fits_a_phone_and_says_what_its_controls_are() {
     let grounds: Vec<_> = ["light", "dark"]
         .iter()
         .map(|scheme| {
-            browser.prefer(scheme);
+            browser.prefer("prefers-color-scheme", scheme);
             for (width, height) in [(360, 740), (1280, 860)] {
                 browser.size(width, height);
                 for (page, is_shown) in &pages {

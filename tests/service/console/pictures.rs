@@ -70,11 +70,11 @@ fn pictures_for_the_documents_are_small() {
             browser.wait("document.querySelector('.chart')");
             thread::sleep(Duration::from_millis(500));
         }
-        browser.prefer("light");
+        browser.prefer("prefers-color-scheme", "light");
         keep("light");
-        browser.prefer("dark");
+        browser.prefer("prefers-color-scheme", "dark");
         keep("dark");
-        browser.prefer("light");
+        browser.prefer("prefers-color-scheme", "light");
         browser.goto("/console/#/plants/iris/test");
         browser.click("#test-send");
         browser.wait("document.querySelector('#test-status')");

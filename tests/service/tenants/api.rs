@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use scorebox_tests::{Client, Request};
 use serde_json::json;
@@ -176,6 +178,44 @@ fn a_bundle_that_is_another_or_too_large_is_refused() {
     assert_eq!(put(&sha256(&[b'a'; 1000]), 1000).status, 201);
     assert_eq!(put("nothing", 10).status, 422);
     assert_eq!(host.read("/bundles").json()["items"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_client_that_sends_all_of_a_body_that_nobody_wants_reads_the_answer() {
+    const SENT: usize = 32 << 20;
+    let host = Host::start_as(|serve| serve.args("--max-bundle 1000"));
+    let there = host.upload(b"a bundle");
+    let put = |digest: &str, token: &str| {
+        let request = Request::new("PUT", &format!("{API}/bundles/{digest}")).body(vec![b'a'; SENT]);
+        let bytes = request.header("authorization", format!("Bearer {token}")).to_bytes();
+        let mut client = Client::connect(host.admin).unwrap();
+        // The server has answered, and closed its side, before most of the body is sent.
+        for (number, piece) in bytes.chunks(1 << 20).enumerate() {
+            client.write(piece).unwrap_or_else(|error| panic!("{number} MiB were taken: {error}"));
+            if number == 0 {
+                thread::sleep(Duration::from_millis(300));
+            }
+        }
+        client.read().expect("the answer")
+    };
+    assert_eq!(put(&"0".repeat(64), TOKEN).status, 413);
+    assert_eq!(put(&"0".repeat(64), "nothing").status, 401);
+    assert_eq!(put("nothing", TOKEN).status, 422);
+    assert_eq!(put(&there, TOKEN).status, 200, "it is there");
+
+    // Nobody is listened to for ever.
+    let head = format!(
+        "PUT {API}/bundles/{there} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 4000000000\r\n\r\n"
+    );
+    let mut client = Client::connect(host.admin).unwrap();
+    client.write(head.as_bytes()).unwrap();
+    assert_eq!(client.read().unwrap().status, 200);
+    let start = Instant::now();
+    while client.write(b"a").is_ok() {
+        assert!(start.elapsed() < Duration::from_secs(15), "it is still listened to");
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(start.elapsed() > Duration::from_secs(2), "{:?}", start.elapsed());
 }
 
 #[test]

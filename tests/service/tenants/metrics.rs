@@ -98,6 +98,10 @@ fn what_deploying_takes_is_measured() {
     }
     assert!(measured["scorebox_cache_entries"] >= 1.0);
     assert!(measured["scorebox_cache_bytes"] > 100_000.0);
+    let bundle = std::fs::metadata(fixtures::guest("echo")).unwrap().len();
+    let nothing = b"nothing that can be run".len() as u64;
+    assert_eq!(measured.get("scorebox_store_blobs_bytes"), Some(&((bundle + nothing) as f64)));
+    assert!(measured["scorebox_store_database_bytes"] > 4096.0);
     assert!(measured["scorebox_store_commit_duration_seconds_count"] >= 5.0);
 }
 

@@ -171,11 +171,65 @@ fn bodies_bundles_memory_and_deployments_have_quotas() {
     assert_eq!(deploy("red", None).status, 409);
 }
 
+/// Bytes that the instances of a tenant have.
+fn memory(host: &Host, tenant: &str) -> i64 {
+    metrics(host)[&format!("scorebox_tenant_memory_bytes{{tenant=\"{tenant}\"}}")] as i64
+}
+
+#[test]
+fn all_instances_of_a_tenant_have_its_memory_together_and_others_are_served() {
+    const MIB: i64 = 1 << 20;
+    let host = Host::start_as(|serve| serve.args("--threads 1"));
+    let [acme, umbrella] = ["acme/iris", "umbrella/iris"].map(|path| host.serving(path, "alloc"));
+    limit(&host, &json!({"memory": 64 * MIB}));
+    let forty = r#"{"mib": 40}"#;
+    assert_eq!(host.score("acme/iris", &acme, forty).status, 200);
+    assert_eq!(host.score("acme/iris", &acme, r#"{"mib": 80}"#).status, 500, "one alone");
+    let logs = host.read(&format!("{}/logs", address("acme/iris/blue")));
+    assert!(logs.text().contains("the quota of 67108864 bytes"), "{}", logs.text());
+    let mut holder = host.server.connect();
+    holder.write(&score_request("acme/iris", &acme, r#"{"mib": 40, "keep_touching": true}"#).to_bytes()).unwrap();
+    eventually(PATIENCE, "it has its memory", || memory(&host, "acme") > 40 * MIB);
+    assert_eq!(host.score("acme/iris", &acme, forty).status, 500, "both together");
+    assert_eq!(host.score("acme/iris", &acme, r#"{"mib": 1}"#).status, 200, "what is left");
+    eventually(PATIENCE, "the others are gone", || metrics(&host).get("scorebox_instances") == Some(&1.0));
+    // There is no room for another one to start.
+    limit(&host, &json!({"memory": memory(&host, "acme") + 1000}));
+    assert_eq!(refused(&host.score("acme/iris", &acme, r#"{"mib": 0}"#), "memory"), 1);
+    assert_eq!(host.score("umbrella/iris", &umbrella, forty).status, 200);
+    drop(holder);
+    eventually(PATIENCE, "it is given back", || memory(&host, "acme") == 0);
+    assert_eq!(host.score("acme/iris", &acme, r#"{"mib": 30}"#).status, 200, "it has been given back");
+    let counted = metrics(&host)["scorebox_refusals_total{tenant=\"acme\",quota=\"memory\"}"];
+    assert!((counted - 1.0).abs() < f64::EPSILON, "{counted}");
+}
+
+#[test]
+fn memory_is_given_back_however_an_instance_ends() {
+    let host = Host::start_as(|serve| serve.args("--timeout 1s"));
+    let acme = host.serving("acme/iris", "alloc");
+    limit(&host, &json!({"memory": 32 << 20}));
+    assert_eq!(host.score("acme/iris", &acme, r#"{"mib": 8}"#).status, 200, "an answer");
+    assert_eq!(host.score("acme/iris", &acme, r#"{"mib": 64}"#).status, 500, "a fault");
+    assert_eq!(host.score("acme/iris", &acme, r#"{"mib": 8, "keep_touching": true}"#).status, 500, "a deadline");
+    let mut client = host.server.connect();
+    client.write(&score_request("acme/iris", &acme, r#"{"mib": 8, "keep_touching": true}"#).to_bytes()).unwrap();
+    eventually(PATIENCE, "it runs", || memory(&host, "acme") > 8 << 20);
+    drop(client);
+    eventually(PATIENCE, "nobody has any", || memory(&host, "acme") == 0);
+    host.deploy("acme/iris/green", "panic");
+    host.give_all_traffic("acme/iris/green");
+    let ended = host.score("acme/iris", &acme, r#"{"end": "trap", "secret": ""}"#);
+    assert_eq!(ended.status, 500, "{ended:?}");
+    eventually(PATIENCE, "nobody has any", || memory(&host, "acme") == 0);
+}
+
 #[test]
 fn quotas_that_make_no_sense_are_refused() {
     let host = Host::start();
     for (quotas, why) in [
         (json!({"instances": 0}), "`instances` is 0"),
+        (json!({"memory": 0}), "`memory` is 0"),
         (json!({"cpu_ms_per_second": 0}), "`cpu_ms_per_second` is 0"),
         (json!({"requests_per_second": 0}), "nonzero"),
         (json!({"cpu_burst_ms": 5}), "means nothing without `cpu_ms_per_second`"),

@@ -67,7 +67,7 @@ pub(crate) struct QuotaArgs {
     /// Size of a bundle.
     #[arg(long, value_name = "SIZE")]
     max_bundle: Option<ByteSize>,
-    /// Memory of each instance.
+    /// Memory of all its instances together; a request for which there is none is answered with 429.
     #[arg(long, value_name = "SIZE")]
     memory: Option<ByteSize>,
 }

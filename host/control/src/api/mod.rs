@@ -20,9 +20,11 @@ use axum::routing::{get, post, put};
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use scorebox_server::credentials::{self, Key, KeyHash};
+use scorebox_store::Size;
 
 pub use self::problem::Problem;
 pub use self::resources::DeploymentStatus;
+use self::resources::blocking;
 use crate::console;
 use crate::control::Control;
 
@@ -96,6 +98,11 @@ async fn for_browsers(mut response: Response) -> Response {
 
 /// What is measured, for Prometheus.
 async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    match blocking(&api, |control| Ok(control.store().size()?)).await {
+        Ok(Size { database, blobs }) => api.control.app.metrics().store(database, blobs),
+        // The rest is worth having without.
+        Err(problem) => tracing::warn!("the size of the store cannot be measured: {problem:?}"),
+    }
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, content_type)], api.control.app.metrics().text()).into_response()
 }

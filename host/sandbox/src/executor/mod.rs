@@ -110,6 +110,16 @@ impl Control {
         })
     }
 
+    /// Whose guest it is.
+    pub(crate) fn lane(&self) -> &Lane {
+        &self.lane
+    }
+
+    /// Whether it goes before others.
+    pub(crate) fn priority(&self) -> Priority {
+        self.priority
+    }
+
     /// Decides at a tick of the epoch whether the guest goes on. To be called on the thread that runs it.
     pub(crate) fn turn_over(&self) -> Turn {
         let queues = self.lane.queues();
@@ -177,6 +187,12 @@ impl Queues {
             events: AtomicUsize::new(0),
             aborted: AtomicBool::new(false),
         })
+    }
+
+    /// Nobody's, of no threads.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Arc<Self> {
+        Self::new(Capacity { threads: 0, running: 1, waiting: 0, turn: Duration::ZERO })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

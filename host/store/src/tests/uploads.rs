@@ -6,10 +6,30 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{DigestError, StoreError};
+use crate::{DigestError, Size, StoreError, Transaction};
 
 fn content() -> Vec<u8> {
     (0..300_000_u32).flat_map(u32::to_le_bytes).collect()
+}
+
+#[test]
+fn the_size_of_a_store_is_that_of_its_database_and_of_its_blobs_and_uploads() {
+    let folder = folder();
+    let store = open(&folder);
+    let (content, digest) = (content(), Digest::of(&content()));
+    let empty = store.size().unwrap();
+    assert!(empty.database > 0);
+    assert_eq!(empty.blobs, 0);
+    let mut upload = store.upload(&digest, 0).unwrap();
+    upload.append(&content[..1000]).unwrap();
+    assert_eq!(store.size().unwrap().blobs, 1000);
+    upload.append(&content[1000..]).unwrap();
+    upload.finish().unwrap();
+    assert_eq!(store.size().unwrap(), Size { blobs: content.len() as u64, ..empty });
+    store.commit(Transaction::new().put("key", content)).unwrap();
+    assert!(store.size().unwrap().database > empty.database + 1_000_000);
+    assert!(store.remove_blob(&digest).unwrap());
+    assert_eq!(store.size().unwrap().blobs, 0);
 }
 
 #[test]

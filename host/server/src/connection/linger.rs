@@ -1,0 +1,72 @@
+//! Bodies that are answered before they have come.
+
+use std::io::ErrorKind;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::HttpBody;
+use bytes::Bytes;
+use hyper::body::{Frame, Incoming, SizeHint};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::activity::Activity;
+
+/// Bytes of a body that nobody wanted which are taken before its connection is closed, and how long: a client that sends all of
+/// it before it reads would lose the answer, because the system resets a connection that is closed with bytes unread.
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
+const LINGER: Duration = Duration::from_secs(5);
+
+/// The body of a request; notes when it is dropped before all of it has come.
+pub(super) struct Taken {
+    pub(super) body: Incoming,
+    pub(super) activity: Arc<Activity>,
+}
+
+impl HttpBody for Taken {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let is_left = !self.body.is_end_stream() && !self.activity.http2.load(Ordering::Relaxed);
+        self.activity.left_unread.store(is_left, Ordering::Relaxed);
+    }
+}
+
+/// Takes what a client still sends whose answer has been given, until it has read that and closes its side.
+pub(super) async fn linger(stream: &TcpStream) {
+    let _ = timeout(LINGER, take(stream)).await;
+}
+
+async fn take(stream: &TcpStream) {
+    let mut buffer = vec![0; 64 * 1024];
+    let mut taken = 0;
+    while taken < LINGER_BYTES && stream.readable().await.is_ok() {
+        match stream.try_read(&mut buffer) {
+            Ok(0) => return,
+            Ok(bytes) => taken += bytes,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+}

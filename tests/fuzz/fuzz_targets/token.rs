@@ -1,0 +1,4 @@
+//! `scorebox_fuzz::token`, for libFuzzer.
+#![no_main]
+
+scorebox_fuzz::fuzz_target!(token);

@@ -1,0 +1,130 @@
+//! The console with components of Rust, which are ready at once.
+
+use std::fs;
+
+use scorebox_tests::host::{API, address, sha256};
+use scorebox_tests::wait::{PATIENCE, eventually};
+use scorebox_tests::{Request, fixtures};
+use serde_json::json;
+
+use super::Console;
+use super::browser::key;
+
+#[test]
+fn an_upload_that_broke_off_goes_on_in_the_page() {
+    let console = Console::logged_in_without_scripts();
+    let browser = &console.browser;
+    let component = fixtures::guest("echo");
+    let bytes = fs::read(&component).expect("a component");
+    let (digest, size, half) = (sha256(&bytes), bytes.len(), bytes.len() / 2);
+    let first = Request::new("PUT", &format!("{API}/bundles/{digest}")).body(&bytes[..half]);
+    let response = console.host.ask(&first.header("content-range", format!("bytes 0-{}/{size}", half - 1)));
+    assert_eq!(response.header("upload-offset"), Some(&*half.to_string()), "{response:?}");
+
+    console.create_endpoint("plants", "iris");
+    browser.script(
+        "window.sent = [];
+        const [header, send] = [XMLHttpRequest.prototype.setRequestHeader, XMLHttpRequest.prototype.send];
+        XMLHttpRequest.prototype.setRequestHeader = function (name, value) {
+          if (name === 'content-range') window.sent.push(value);
+          return header.call(this, name, value);
+        };
+        XMLHttpRequest.prototype.send = function (body) { window.sent.push(body.size); return send.call(this, body); };",
+    );
+    browser.fill("#deploy-files", component.to_str().expect("a path is text"));
+    browser.click("#deploy-submit");
+    console.shows("blue", "ready");
+    let range = format!("bytes {half}-{}/{size}", size - 1);
+    assert_eq!(browser.script("return window.sent"), json!([range, size - half]), "only the rest is sent");
+    assert_eq!(console.host.read(&format!("/bundles/{digest}")).json()["size"], size);
+    browser.assert_clean();
+}
+
+#[test]
+fn a_mirror_is_given_its_share_with_the_keyboard_and_taken_back() {
+    let console = Console::logged_in_without_scripts();
+    let browser = &console.browser;
+    let endpoint_key = console.host.serving("plants/iris", "echo");
+    console.host.deploy("plants/iris/green", "echo");
+    let mirror = || console.status("plants/iris")["mirror"].clone();
+    let show = || {
+        browser.goto("/console/#/plants/iris/traffic");
+        browser.wait("document.querySelector('#mirror-share')");
+        browser.script("document.getElementById('main').focus()");
+    };
+    let save = || {
+        browser.script("document.querySelectorAll('.toast').forEach((one) => one.remove())");
+        browser.tab_to("#save-traffic");
+        browser.press(key::ENTER, 1);
+        browser.says("Traffic saved");
+    };
+    show();
+    assert_eq!(browser.script("return document.getElementById('mirror-share').disabled"), true);
+    browser.tab_to("#mirror-to");
+    browser.press("g", 1);
+    assert_eq!((browser.value("#mirror-to"), browser.value("#mirror-share")), ("green".to_owned(), "10".to_owned()));
+    browser.tab_to("#mirror-share");
+    browser.press(key::RIGHT, 15);
+    assert_eq!(browser.value("[aria-label='Copies of requests, as a number']"), "25");
+    save();
+    assert_eq!(mirror(), json!({ "green": 25 }));
+    for _ in 0..40 {
+        assert_eq!(console.host.score("plants/iris", &endpoint_key, "{}").status, 200);
+    }
+
+    // Half of the requests is the most; nobody is chosen to take it back.
+    show();
+    browser.tab_to("#mirror-share");
+    browser.press(key::END, 1);
+    assert_eq!(browser.value("#mirror-share"), "50");
+    save();
+    assert_eq!(mirror(), json!({ "green": 50 }));
+    // A mirror that has traffic is refused, and nothing is saved.
+    show();
+    browser.tab_to("#share-blue");
+    browser.press(key::HOME, 1);
+    browser.click("#save-traffic");
+    browser.wait("document.querySelector('#traffic-problem')?.innerText.includes('green')");
+    assert_eq!(mirror(), json!({ "green": 50 }));
+    assert_eq!(console.status("plants/iris")["traffic"], json!({ "blue": 100 }));
+    browser.script("location.reload()");
+    show();
+    eventually(PATIENCE, "it is as it was saved", || browser.value("#mirror-to") == "green");
+    browser.tab_to("#mirror-to");
+    browser.press("N", 1);
+    assert_eq!(browser.script("return document.getElementById('mirror-share').disabled"), true);
+    save();
+    assert_eq!(mirror(), json!({}));
+    assert_eq!(console.host.read(&address("plants/iris")).json()["traffic"], json!({ "blue": 100 }));
+    browser.assert_clean();
+}
+
+#[test]
+fn nothing_moves_for_who_wants_less_motion() {
+    /// What would move: those of the elements that are there, and a message as it is shown.
+    const MOVING: &str = "
+        const toast = document.createElement('div');
+        toast.className = 'toast';
+        document.body.append(toast);
+        const moves = [...document.querySelectorAll('*')].filter((one) => {
+          const style = getComputedStyle(one);
+          return style.animationName !== 'none' || (style.transitionProperty !== 'none' && parseFloat(style.transitionDuration) > 0);
+        }).map((one) => one.className || one.localName);
+        toast.remove();
+        return moves";
+    let console = Console::logged_in_without_scripts();
+    let browser = &console.browser;
+    console.host.serving("plants/iris", "echo");
+    for (motion, moves) in [("no-preference", true), ("reduce", false)] {
+        browser.prefer("prefers-reduced-motion", motion);
+        for page in ["/", "/plants/iris/traffic"] {
+            browser.goto(&format!("/console/#{page}"));
+            browser.wait("document.querySelector('.shares i')");
+            let moving = browser.script(MOVING);
+            let moving = moving.as_array().expect("elements");
+            assert_eq!(!moving.is_empty(), moves, "{page}, {motion}: {moving:?}");
+        }
+        assert_eq!(browser.script("return document.getAnimations().length > 0"), false);
+    }
+    browser.assert_clean();
+}
