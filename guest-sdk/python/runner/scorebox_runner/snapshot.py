@@ -15,11 +15,16 @@ _NEEDED_LATER = ("encodings.latin_1", "encodings.ascii", "encodings.utf_16", "en
 """Modules that are imported on first use, which would otherwise be in each request."""
 
 
+_NOT_SMALL = 64
+"""Rows and columns of a matrix for which BLAS uses its work space."""
+
+
 def prepare() -> None:
     """Does once what each request would have to do, and tidies up. The last thing before the snapshot."""
     for name in _NEEDED_LATER:
         importlib.import_module(name)
     _keep_source_lines()
+    _warm_blas()
     _warm_narwhals()
     try:
         raise RuntimeError from ValueError()
@@ -29,6 +34,17 @@ def prepare() -> None:
     _make_immortal()
     # What is there now is never garbage; collections in a request need not look at it, nor write to its pages.
     gc.freeze()
+
+
+def _warm_blas() -> None:
+    """Has NumPy's linear algebra set its work space aside, some 10 MiB, which it does at the first product that is not small."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return
+    for kind in ("float32", "float64"):
+        matrix = numpy.ones((_NOT_SMALL, _NOT_SMALL), kind)
+        matrix @ matrix
+        matrix @ matrix[0]
 
 
 def _warm_narwhals() -> None:
