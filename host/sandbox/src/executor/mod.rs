@@ -65,7 +65,7 @@ pub(crate) struct Capacity {
     pub(crate) running: usize,
     /// Guests that have not been started.
     pub(crate) waiting: usize,
-    /// How long a guest runs before it has to let others run.
+    /// How long a guest runs before it has to let others run: from this to twice as long.
     pub(crate) turn: Duration,
 }
 
@@ -84,6 +84,8 @@ pub(crate) struct Control {
     /// Set when it has lost its place, before or after its start.
     refused: OnceLock<Refused>,
     yielded: AtomicBool,
+    /// Whether there has been a tick in this turn.
+    ticked: AtomicBool,
 }
 
 /// What a guest has to do at a tick of the epoch.
@@ -107,6 +109,7 @@ impl Control {
             cancelled: AtomicBool::new(false),
             refused: OnceLock::new(),
             yielded: AtomicBool::new(false),
+            ticked: AtomicBool::new(false),
         })
     }
 
@@ -126,7 +129,15 @@ impl Control {
         let (cpu, now) = (cpu::lap(), Instant::now());
         let mut state = queues.lock();
         state.schedule.charge(self, cpu, now);
-        let turn = if state.schedule.must_yield(self, now) { Turn::Yield } else { Turn::Continue };
+        // The first tick may come as soon as the turn has begun. A guest that needs no more than one from tick to tick is
+        // done without waiting for all others once more.
+        let is_first = !self.ticked.swap(true, Ordering::Relaxed);
+        let yields = if is_first && self.priority == Priority::Live {
+            state.schedule.must_yield_at_once(self, now)
+        } else {
+            state.schedule.must_yield(self, now)
+        };
+        let turn = if yields { Turn::Yield } else { Turn::Continue };
         queues.wake(&mut state, now);
         drop(state);
         self.yielded.store(turn == Turn::Yield, Ordering::Relaxed);
@@ -659,6 +670,7 @@ where
             return Poll::Ready(());
         }
         this.control.yielded.store(false, Ordering::Relaxed);
+        this.control.ticked.store(false, Ordering::Relaxed);
         match guest.as_mut().poll(cx) {
             Poll::Ready((value, rest)) => {
                 this.end(End::Done(value));

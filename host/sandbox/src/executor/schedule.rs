@@ -461,12 +461,27 @@ impl Schedule {
         yields
     }
 
-    /// Whether there is something to do which goes before, or takes turns with, guests of this priority.
-    pub(super) fn has_work(&self, priority: Priority, now: Instant) -> bool {
+    /// The same for one whose turn is not over: whether it has ended early, or has to make place for what cannot wait.
+    pub(super) fn must_yield_at_once(&mut self, control: &Control, now: Instant) -> bool {
+        let id = control.lane.id();
+        let yields = control.ended_early(now) || self.lanes[id].overdrawn_until.is_some() || self.cannot_wait(now);
+        if !yields {
+            self.ran(id);
+        }
+        yields
+    }
+
+    /// Whether there are guests to be destroyed, or to be found.
+    fn cannot_wait(&self, now: Instant) -> bool {
         !self.ended_early.is_empty()
             || self.deadlines.first().is_some_and(|(deadline, ..)| *deadline <= now)
             || self.throttled.first().is_some_and(|(until, _)| *until <= now)
             || self.to_evict(now).is_some()
+    }
+
+    /// Whether there is something to do which goes before, or takes turns with, guests of this priority.
+    pub(super) fn has_work(&self, priority: Priority, now: Instant) -> bool {
+        self.cannot_wait(now)
             || self.first(Priority::Live).is_some()
             || (priority == Priority::Background && self.first(Priority::Background).is_some())
     }

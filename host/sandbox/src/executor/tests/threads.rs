@@ -171,6 +171,22 @@ fn what_a_guest_computes_is_charged_for_while_it_runs() {
 }
 
 #[test]
+fn the_first_tick_of_a_turn_does_not_end_it_and_the_second_does() {
+    let machine = Machine::new(capacity(8, 8));
+    let lane = machine.executor.lane(LaneLimits::default());
+    let (others_wait, wait) = std::sync::mpsc::channel();
+    let guest = machine.live(&lane, move |control| async move {
+        wait.recv().expect("it is told");
+        (control.turn_over(), control.turn_over())
+    });
+    let other = machine.live(&lane, |_| async {});
+    others_wait.send(()).expect("it waits");
+    let ended = machine.end(guest);
+    assert!(matches!(ended, End::Done((Turn::Continue, Turn::Yield))), "{ended:?}");
+    assert!(matches!(machine.end(other), End::Done(())));
+}
+
+#[test]
 fn a_request_has_its_turn_at_the_next_tick_though_another_lane_offers_a_hundred() {
     let machine = Machine::new(capacity(1000, 1000));
     let (greedy, modest) = (machine.executor.lane(LaneLimits::default()), machine.executor.lane(LaneLimits::default()));
