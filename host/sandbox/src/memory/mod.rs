@@ -76,7 +76,7 @@ pub(crate) async fn instantiate_with<T>(
 ) -> wasmtime::Result<T> {
     let mut make = pin!(make);
     let mut next = Some((Arc::clone(beginnings), 0));
-    let made = poll_fn(|context| {
+    let instance = poll_fn(|context| {
         NEXT.set(next.take());
         let polled = make.as_mut().poll(context);
         next = NEXT.take();
@@ -84,7 +84,7 @@ pub(crate) async fn instantiate_with<T>(
     })
     .await?;
     match next {
-        Some((beginnings, used)) if used == beginnings.len() => Ok(made),
+        Some((beginnings, used)) if used == beginnings.len() => Ok(instance),
         _ => Err(wasmtime::format_err!("the instance has other memories than its snapshot")),
     }
 }
