@@ -219,6 +219,8 @@ fn lines_of_requests_and_what_scorers_say_are_in_the_log_with_the_same_loggers_a
             let logger = if text.starts_with("printed") { "azmlinfsrv.print" } else { "azmlinfsrv.model" };
             assert!(line.contains(&format!(" {logger} - ")) && line.contains(" I ["), "{language}: {line}");
         }
+        // It serves before it has said so.
+        server.logged("ready for serving traffic");
         server.send(&Request::get("/score?text=begin"));
         server.send(&Request::json(TEXT).header("user-agent", "test").header("referer", "there"));
         server.send(&Request::get("/swagger.json?version=9"));

@@ -31,7 +31,7 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
@@ -65,7 +65,7 @@ pub(crate) struct Capacity {
     pub(crate) running: usize,
     /// Guests that have not been started.
     pub(crate) waiting: usize,
-    /// How long a guest runs before it has to let others run: from this to twice as long.
+    /// How long a guest runs before it has to let others run, and up to three quarters of it longer, until the next tick.
     pub(crate) turn: Duration,
 }
 
@@ -84,8 +84,8 @@ pub(crate) struct Control {
     /// Set when it has lost its place, before or after its start.
     refused: OnceLock<Refused>,
     yielded: AtomicBool,
-    /// Whether there has been a tick in this turn.
-    ticked: AtomicBool,
+    /// When this turn began, in nanoseconds after its start.
+    turn_began: AtomicU64,
 }
 
 /// What a guest has to do at a tick of the epoch.
@@ -109,7 +109,7 @@ impl Control {
             cancelled: AtomicBool::new(false),
             refused: OnceLock::new(),
             yielded: AtomicBool::new(false),
-            ticked: AtomicBool::new(false),
+            turn_began: AtomicU64::new(0),
         })
     }
 
@@ -129,10 +129,8 @@ impl Control {
         let (cpu, now) = (cpu::lap(), Instant::now());
         let mut state = queues.lock();
         state.schedule.charge(self, cpu, now);
-        // The first tick may come as soon as the turn has begun. A guest that needs no more than one from tick to tick is
-        // done without waiting for all others once more.
-        let is_first = !self.ticked.swap(true, Ordering::Relaxed);
-        let yields = if is_first && self.priority == Priority::Live {
+        // A tick may come as soon as the turn has begun, where the guest before has ended by itself.
+        let yields = if self.priority == Priority::Live && self.has_turn_left(state.schedule.turn(), now) {
             state.schedule.must_yield_at_once(self, now)
         } else {
             state.schedule.must_yield(self, now)
@@ -142,6 +140,19 @@ impl Control {
         drop(state);
         self.yielded.store(turn == Turn::Yield, Ordering::Relaxed);
         turn
+    }
+
+    fn begin_turn(&self, now: Instant) {
+        let began = self.started.get().map_or(Duration::ZERO, |start| now.saturating_duration_since(*start));
+        self.turn_began.store(began.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// Whether most of its turn is still to come. One that began with a tick has none left at the next, though that may be a
+    /// little early.
+    fn has_turn_left(&self, turn: Duration, now: Instant) -> bool {
+        let Some(start) = self.started.get() else { return false };
+        let began = *start + Duration::from_nanos(self.turn_began.load(Ordering::Relaxed));
+        now.saturating_duration_since(began) < turn * 3 / 4
     }
 
     fn ended_early(&self, now: Instant) -> bool {
@@ -662,7 +673,8 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         let Some(guest) = this.guest.as_mut() else { return Poll::Ready(()) };
-        if this.control.ended_early(Instant::now()) {
+        let now = Instant::now();
+        if this.control.ended_early(now) {
             let started = this.control.started.get().copied().unwrap_or_else(Instant::now);
             let deadline = End::Deadline { limit: this.control.limit, started };
             this.end(this.control.refused.get().map_or(deadline, |refused| End::Refused(*refused)));
@@ -670,7 +682,7 @@ where
             return Poll::Ready(());
         }
         this.control.yielded.store(false, Ordering::Relaxed);
-        this.control.ticked.store(false, Ordering::Relaxed);
+        this.control.begin_turn(now);
         match guest.as_mut().poll(cx) {
             Poll::Ready((value, rest)) => {
                 this.end(End::Done(value));

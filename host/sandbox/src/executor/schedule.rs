@@ -461,6 +461,11 @@ impl Schedule {
         yields
     }
 
+    /// How long a turn is.
+    pub(super) fn turn(&self) -> Duration {
+        self.capacity.turn
+    }
+
     /// The same for one whose turn is not over: whether it has ended early, or has to make place for what cannot wait.
     pub(super) fn must_yield_at_once(&mut self, control: &Control, now: Instant) -> bool {
         let id = control.lane.id();

@@ -80,19 +80,13 @@ impl Arena {
         let failed = |error: io::Error| format!("a memory cannot be mapped: {error}");
         let capacity = maximum.map_or(RESERVATION, |maximum| maximum.min(RESERVATION));
         let (number, left) = self.find(image.as_ref()).ok_or("there is no place for another memory")?;
-        let place = match left {
-            Some(warm) if image.as_ref().is_some_and(|image| image.is(&warm)) => {
-                Place::new(Arc::clone(self), number, image, capacity)
-            }
-            left => {
-                // From here on the place goes back by itself.
-                let place = Place::new(Arc::clone(self), number, image, capacity);
-                if let Some(left) = left {
-                    let base = Self::base(number);
-                    self.space.close(base..base + left.size()).map_err(failed)?;
-                }
-                place.map().map_err(failed)?;
-                place
+        let place = match (left, image) {
+            (Some(left), Some(image)) if image.is(&left) => Place::warm(Arc::clone(self), number, left, capacity),
+            (left, image) => {
+                let size = left.map_or(0, |left| left.size());
+                Place::cold(Arc::clone(self), number, size, capacity)
+                    .and_then(|place| place.begin_as(image))
+                    .map_err(failed)?
             }
         };
         place.open(minimum).map_err(failed)

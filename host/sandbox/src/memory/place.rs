@@ -25,15 +25,29 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The place of this number, which nobody has.
-    pub(super) fn new(arena: Arc<Arena>, number: usize, image: Option<MemoryImage>, capacity: usize) -> Self {
-        let size = image.as_ref().map_or(0, MemoryImage::size);
-        Self { arena, number, image, size, capacity }
+    /// The place of this number, which nobody has, and which is as an image is.
+    pub(super) fn warm(arena: Arc<Arena>, number: usize, image: MemoryImage, capacity: usize) -> Self {
+        Self { arena, number, size: image.size(), image: Some(image), capacity }
     }
 
-    /// Maps the image into a place that is closed.
-    pub(super) fn map(&self) -> io::Result<()> {
-        self.image.as_ref().map_or(Ok(()), |image| image.map_into(&self.arena.space, self.base()))
+    /// The place of this number, which nobody has, without the `size` bytes that are mapped in it.
+    pub(super) fn cold(arena: Arc<Arena>, number: usize, size: usize, capacity: usize) -> io::Result<Self> {
+        // Whatever fails from here on, all that is mapped is unmapped before another gets the place.
+        let mut place = Self { arena, number, image: None, size, capacity };
+        place.arena.space.close(place.base()..place.base() + size)?;
+        place.size = 0;
+        Ok(place)
+    }
+
+    /// The same with an image in it, if there is one.
+    pub(super) fn begin_as(mut self, image: Option<MemoryImage>) -> io::Result<Self> {
+        if let Some(image) = image {
+            self.size = image.size();
+            image.map_into(&self.arena.space, self.base())?;
+            // From here on it can be restored.
+            self.image = Some(image);
+        }
+        Ok(self)
     }
 
     /// The same with at least so many bytes accessible.

@@ -171,13 +171,15 @@ fn what_a_guest_computes_is_charged_for_while_it_runs() {
 }
 
 #[test]
-fn the_first_tick_of_a_turn_does_not_end_it_and_the_second_does() {
+fn a_tick_ends_a_turn_that_is_over_and_not_one_that_has_just_begun() {
     let machine = Machine::new(capacity(8, 8));
     let lane = machine.executor.lane(LaneLimits::default());
     let (others_wait, wait) = std::sync::mpsc::channel();
     let guest = machine.live(&lane, move |control| async move {
         wait.recv().expect("it is told");
-        (control.turn_over(), control.turn_over())
+        let at_the_beginning = control.turn_over();
+        compute(TURN);
+        (at_the_beginning, control.turn_over())
     });
     let other = machine.live(&lane, |_| async {});
     others_wait.send(()).expect("it waits");
