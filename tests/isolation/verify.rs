@@ -68,7 +68,8 @@ fn nothing_of_100000_requests_is_found_by_a_later_one_or_by_the_host_and_the_con
         assert_at_least(scanner, &format!("/ends/{end}"), 1);
     }
     assert_at_least(scanner, "/searches_of_pool", 25);
-    assert_at_least(scanner, "/slots_given_to_another_deployment", 25);
+    // How many depends on how many guests are there at the same time: each deployment goes to the place it had last.
+    assert_at_least(scanner, "/slots_given_to_another_deployment", 1);
     assert_at_least(scanner, "/secrets_of_live_instances_found", 25);
     assert_at_least(scanner, "/control/secrets_found_by_guests", 7);
     assert_at_least(scanner, "/control/secrets_found_by_host", 7);

@@ -207,9 +207,8 @@ impl Slot {
             }
         };
         sender.send_replace(Some(settled));
-        let this = Arc::clone(&self);
         // What makes room gives memory back to the system, which takes its time.
-        let _ = spawn_blocking(move || parking.make_room(&this)).await;
+        let _ = spawn_blocking(move || parking.make_room()).await;
     }
 
     async fn find_or_seal(self: &Arc<Self>, parking: &Parking) -> Result<Deployed, String> {
@@ -336,7 +335,7 @@ impl Parking {
     pub fn resident(self: &Arc<Self>, name: &str, deployed: Deployed, load: Box<dyn Load>) -> Arc<Slot> {
         let slot = self.parked(name, load);
         slot.has(self, &Arc::new(deployed));
-        self.make_room(&slot);
+        self.make_room();
         slot
     }
 
@@ -384,8 +383,8 @@ impl Parking {
         }
     }
 
-    /// Parks what was used the longest time ago until the budget is kept; never `keep`.
-    fn make_room(&self, keep: &Arc<Slot>) {
+    /// Parks what was used the longest time ago until the budget is kept; never what was used last.
+    fn make_room(&self) {
         let _one_at_a_time = self.making_room.lock().unwrap_or_else(PoisonError::into_inner);
         let slots = self.slots();
         let mut resident: Vec<_> = slots
@@ -398,11 +397,13 @@ impl Parking {
             return;
         }
         resident.sort_unstable_by_key(|(used, ..)| *used);
+        // It may be another than the one that has just come: a request may have come between.
+        resident.pop();
         for (_, freed, slot) in resident {
             if bytes <= budget && count <= most {
                 return;
             }
-            if !Arc::ptr_eq(slot, keep) && self.park(slot) {
+            if self.park(slot) {
                 bytes -= freed;
                 count -= 1;
             }
