@@ -2,8 +2,9 @@
 //!
 //! A language's interpreter is too large to be compiled for each script. A runtime therefore keeps apart what changes: it
 //! imports a core module `state`, which exports its memories and its mutable globals, and exports an interface to read
-//! them. What it reads and never changes, such as its standard library, it imports as a module `library`. To seal a deployment is to run `init` on the state that the runtime begins with, to read what has become of it,
-//! and to write that as an [image](crate::memory). A deployment's instances are the shared code on its own state.
+//! them. What it reads and never changes, such as its standard library, it imports as a module `library`. To seal a
+//! deployment is to run `init` on the state that the runtime begins with, to read what has become of it, and to write that as
+//! an [image](crate::memory). A deployment's instances are the shared code on its own state.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
