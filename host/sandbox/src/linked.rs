@@ -33,19 +33,18 @@ impl Linked {
 
     /// Makes an instance.
     pub(crate) async fn instantiate(&self, store: &mut Store<HostState>) -> wasmtime::Result<Scorer> {
-        let make = self.pre.instantiate_async(store);
-        match &self.beginnings {
-            Some(beginnings) => memory::instantiate_with(beginnings, make).await,
-            None => make.await,
-        }
+        self.make(self.pre.instantiate_async(store)).await
     }
 
     /// The same, as an instance of which everything can be looked at.
     pub(crate) async fn instantiate_raw(&self, store: &mut Store<HostState>) -> wasmtime::Result<Instance> {
-        let make = self.pre.instance_pre().instantiate_async(store);
+        self.make(self.pre.instance_pre().instantiate_async(store)).await
+    }
+
+    async fn make<T>(&self, instance: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
         match &self.beginnings {
-            Some(beginnings) => memory::instantiate_with(beginnings, make).await,
-            None => make.await,
+            Some(beginnings) => memory::instantiate_with(beginnings, instance).await,
+            None => instance.await,
         }
     }
 }
