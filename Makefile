@@ -55,8 +55,8 @@ build: setup $(BIN) ## Build the binary, target/release/scorebox
 
 .PHONY: python-runtime
 python-runtime: setup-python build target/guests/glue.wasm ## Make the Python runtime, target/release/python-runtime
-	scripts/python-runtime.sh target/guests/glue.wasm target/release/scorebox-python-linker target/release/python-runtime
-	$(BIN) compile-runtime
+	scripts/python-runtime.sh $(BIN) target/guests/glue.wasm target/release/scorebox-python-linker \
+	    target/release/python-runtime
 
 .PHONY: examples
 examples: build $(EXAMPLE_MODULES) ## Build the examples, each into its model.wasm

@@ -1,12 +1,15 @@
-"""Makes what the Python runtime brings besides CPython: an archive of packages, and the list of all packages.
+r"""Makes what the Python runtime brings besides CPython: an archive of packages, and the list of all packages.
 
-    library.py --manifest MANIFEST --wheels DIR --runner DIR --archive scorebox.zip --packages packages.json
+    library.py --manifest MANIFEST --wheels DIR --runner DIR [--bytecode bytecode.json] \
+        --archive scorebox.zip --packages packages.json
 
-The archive holds the runner and the contents of the wheels; CPython imports from it. It is the same, byte for byte,
-whenever it is made from the same inputs.
+The archive holds the runner and the contents of the wheels; CPython imports from it. With what `bytecode.py` has made of
+such an archive, it need not compile them first. The archive is the same, byte for byte, whenever it is made from the same
+inputs.
 """
 
 import argparse
+import base64
 import json
 import pathlib
 import re
@@ -30,6 +33,12 @@ def wheel_files(wheel):
         for name in sorted(archive.namelist()):
             if not name.endswith("/"):
                 yield name, archive.read(name)
+
+
+def bytecode_files(path):
+    """Yields name and content of compiled modules."""
+    for name, content in sorted(json.loads(path.read_text()).items()):
+        yield name, base64.b64decode(content)
 
 
 def write_archive(path, files):
@@ -58,6 +67,7 @@ def main():
     parser = argparse.ArgumentParser()
     for option in ["manifest", "wheels", "runner", "archive", "packages"]:
         parser.add_argument(f"--{option}", type=pathlib.Path, required=True)
+    parser.add_argument("--bytecode", type=pathlib.Path)
     args = parser.parse_args()
     wheels = sorted(args.wheels.glob("*.whl"))
     files = list(runner_files(args.runner))
@@ -66,6 +76,8 @@ def main():
         files.extend(wheel_files(wheel))
         name, version = re.match(r"([^-]+)-([^-]+)-", wheel.name).groups()
         packages.append((name.replace("_", "-"), version))
+    if args.bytecode:
+        files.extend(bytecode_files(args.bytecode))
     write_archive(args.archive, files)
     listed = [{"name": name, "version": version} for name, version in sorted(packages)]
     args.packages.write_text(json.dumps(listed, indent=1) + "\n")

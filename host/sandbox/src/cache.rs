@@ -176,7 +176,8 @@ impl Cache {
         }
     }
 
-    /// Stores an entry. Either all of it is there afterwards, or nothing.
+    /// Stores an entry. Either all of it is there afterwards, or nothing. It is not waited for until it is on the disk: after
+    /// a crash of the system it may be damaged, which is seen when it is used.
     pub(crate) fn put(&self, name: EntryName, header: &[u8], content: &[u8]) -> Result<Entry, CacheError> {
         let io = |what| on(what, &self.folder);
         let mut file = tempfile::Builder::new()
@@ -187,7 +188,6 @@ impl Cache {
         write_sparse(file.as_file_mut(), content)
             .and_then(|()| file.write_all(header))
             .and_then(|()| file.write_all(&(header.len() as u64).to_le_bytes()))
-            .and_then(|()| file.as_file().sync_all())
             .map_err(io("write into"))?;
         let path = self.path(name, self.mac(name, file.path()).map_err(io("read from"))?);
         file.persist(&path).map_err(|error| on("put in place", &path)(error.error))?;
@@ -286,7 +286,7 @@ fn bytes_on_disk(data: &fs::Metadata) -> u64 {
 }
 
 /// Writes bytes to the beginning of a file, with holes where they are zero: much of an instance's memory is.
-fn write_sparse(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_sparse(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     file.set_len(bytes.len() as u64)?;
     for (number, block) in bytes.chunks(BLOCK).enumerate() {
         if block.iter().any(|byte| *byte != 0) {

@@ -23,7 +23,7 @@ use crate::memory::{Image, Written};
 use crate::native::{self, Native};
 use crate::runtime::Runtime;
 use crate::sandbox::Sandbox;
-use crate::steps::{self, Candidate, RuntimeCode, Snapshot};
+use crate::steps::{self, Candidate, RuntimeCode, Snapshot, State};
 
 pub use wit::{InputMode, SwaggerVersion};
 
@@ -251,8 +251,8 @@ impl Made {
 
 /// The steps of sealing, wherever they are done.
 pub(crate) trait Steps {
-    /// Compiles what is to be compiled for it, and runs `init`, of a component or of a runtime that has been compiled.
-    /// `progress` is told in between.
+    /// Compiles what is to be compiled for it, and runs `init`, of a component or of a runtime that has been compiled. A
+    /// runtime is asked for its schema as well. `progress` is told in between.
     fn initialise(
         &self,
         candidate: &Candidate<'_>,
@@ -267,14 +267,9 @@ pub(crate) trait Steps {
     /// Compiles the code of a runtime, which is trusted and large.
     fn compile_runtime(&self, code: Vec<u8>) -> Result<Vec<u8>, SealError>;
 
-    /// Asks for the schema.
-    fn describe(
-        &self,
-        candidate: &Candidate<'_>,
-        sealed: &Native,
-        runtime: Option<&RuntimeCode>,
-        sink: Arc<dyn LogSink>,
-    ) -> Result<Schema, SealError>;
+    /// Asks a compiled component for its schema.
+    fn describe(&self, candidate: &Candidate<'_>, sealed: &Native, sink: Arc<dyn LogSink>)
+    -> Result<Schema, SealError>;
 }
 
 impl Steps for Sandbox {
@@ -307,10 +302,9 @@ impl Steps for Sandbox {
         &self,
         candidate: &Candidate<'_>,
         sealed: &Native,
-        runtime: Option<&RuntimeCode>,
         sink: Arc<dyn LogSink>,
     ) -> Result<Schema, SealError> {
-        steps::describe(self, sealed, runtime, candidate.limits, candidate.bundle.model_dir.as_ref(), sink)
+        steps::describe(self, sealed, candidate.limits, candidate.bundle.model_dir.as_ref(), sink)
     }
 }
 
@@ -345,12 +339,14 @@ impl Maker<'_> {
         let Snapshot { interface, bytes, state } =
             self.steps.initialise(candidate, runtime.as_ref(), Arc::clone(sink), self.progress)?;
         (self.progress)(Stage::Sealing);
-        let native = Native::Bytes(match runtime {
-            None => self.steps.compile(state, candidate.limits.memory)?,
-            // There is no code in it.
-            Some(_) => state,
-        });
-        let schema = self.steps.describe(candidate, &native, runtime.as_ref(), Arc::clone(sink))?;
+        let (native, schema) = match state {
+            State::Component(component) => {
+                let native = Native::Bytes(self.steps.compile(component, candidate.limits.memory)?);
+                let schema = self.steps.describe(candidate, &native, Arc::clone(sink))?;
+                (native, schema)
+            }
+            State::Image(image, schema) => (Native::Bytes(image), schema),
+        };
         let header = Header { interface, schema: schema.into(), snapshot_bytes: bytes };
         let native = self.store(self.scorers, name, &header.write(), native);
         Ok(Made { header, native })
@@ -370,10 +366,19 @@ impl Maker<'_> {
         (self.progress)(Stage::CompilingRuntime);
         let unreadable = |error: std::io::Error| runtime_error(runtime, error.to_string());
         let keep = |name, bytes| self.store(self.cache, name, b"", Native::Bytes(bytes));
-        let library = Written::of_module(&runtime.read_library().map_err(unreadable)?)
-            .map_err(|error| runtime_error(runtime, format!("its library is not data: {error:#}")))?;
-        let code = self.steps.compile_runtime(runtime.read_code().map_err(unreadable)?)?;
-        Ok(RuntimeCode { library: keep(names[1], library.finish()), code: keep(names[0], code) })
+        let library = if let Some(library) = compiled_part(self.cache, runtime, names[1]) {
+            library
+        } else {
+            let library = Written::of_module(&runtime.read_library().map_err(unreadable)?)
+                .map_err(|error| runtime_error(runtime, format!("its library is not data: {error:#}")))?;
+            keep(names[1], library.finish())
+        };
+        let code = if let Some(code) = compiled_part(self.cache, runtime, names[0]) {
+            code
+        } else {
+            keep(names[0], self.steps.compile_runtime(runtime.read_code().map_err(unreadable)?)?)
+        };
+        Ok(RuntimeCode { code, library })
     }
 
     /// Stores compiled code in the cache, from where it is mapped and shared with other processes. Without it the next
@@ -430,11 +435,13 @@ pub(crate) fn seal(
 /// The compiled parts of a runtime, where they have been made before.
 pub(crate) fn runtime_code(engine: &Engine, cache: Option<&Cache>, runtime: &Runtime) -> Option<RuntimeCode> {
     let [code, library] = runtime_names(engine, runtime);
-    let filled = Cache::filled(runtime.compiled_folder());
-    let of = |cache: &Cache| {
-        Some(RuntimeCode { code: Native::File(cache.get(code)?.path), library: Native::File(cache.get(library)?.path) })
-    };
-    filled.as_ref().and_then(of).or_else(|| of(cache?))
+    Some(RuntimeCode { code: compiled_part(cache, runtime, code)?, library: compiled_part(cache, runtime, library)? })
+}
+
+/// One of them, from the runtime's own folder or from the cache.
+fn compiled_part(cache: Option<&Cache>, runtime: &Runtime, name: EntryName) -> Option<Native> {
+    let of = |cache: &Cache| Some(Native::File(cache.get(name)?.path));
+    Cache::filled(runtime.compiled_folder()).as_ref().and_then(of).or_else(|| of(cache?))
 }
 
 /// The names of a runtime's code and of its library in the cache.

@@ -1,8 +1,9 @@
 //! The steps of sealing: from a component to a module that starts one instant after `init`.
 //!
-//! Each step takes bytes and gives bytes, so that it can be done here or in a process of its own: [`initialise`] runs
-//! `init` and gives the state after it, of a component as WebAssembly, of which [`compile`] makes native code, of a runtime as
-//! an image of its memories; [`describe`] asks it for its schema. Untrusted code runs in the first and the third; the second, whose result is native code, runs none.
+//! Each step takes bytes and gives bytes, so that it can be done here or in a process of its own. Of a component,
+//! [`initialise_component`] runs `init` and gives the state after it as WebAssembly, of which [`compile`] makes native code,
+//! and [`describe`] asks that for its schema. Of a runtime, whose state has no code in it, [`initialise_runtime`] does it all.
+//! Untrusted code runs in these, but for [`compile`]: its result is native code.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -52,8 +53,16 @@ pub(crate) struct Snapshot {
     pub(crate) interface: Interface,
     /// Bytes of linear memory and tables.
     pub(crate) bytes: u64,
-    /// The state: a component that is to be compiled, or an image.
-    pub(crate) state: Vec<u8>,
+    pub(crate) state: State,
+}
+
+/// A state, written down.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// A component that is to be compiled.
+    Component(Vec<u8>),
+    /// An image of a runtime's memories, and what the runtime says that it takes and gives.
+    Image(Vec<u8>, Schema),
 }
 
 /// Checks a component against the world, instruments and compiles it, runs `init`, and reads the state after it. `progress`
@@ -83,11 +92,12 @@ pub(crate) fn initialise_component(
     let state = sandbox.wait(wizer.snapshot_component(&context, &mut reader)).map_err(snapshot_error)?;
     match reader.error {
         Some(error) => Err(snapshot_error(error)),
-        None => Ok(Snapshot { interface, bytes, state }),
+        None => Ok(Snapshot { interface, bytes, state: State::Component(state) }),
     }
 }
 
-/// Runs `init` on the state that a runtime begins with, and reads what has become of it.
+/// Runs `init` on the state that a runtime begins with, reads what has become of it, and asks an instance of that for its
+/// schema. `progress` is told before code of the runtime runs.
 pub(crate) fn initialise_runtime(
     sandbox: &Sandbox,
     candidate: &Candidate<'_>,
@@ -101,14 +111,17 @@ pub(crate) fn initialise_runtime(
     let interface = Interface::of(&compiled.code, compiled.code.engine());
     interface.check_runtime()?;
     let initial = Written::of_module(initial).map_err(compile_error)?.finish();
-    let initial = Image::open(&Native::Bytes(initial)).map_err(|error| snapshot_error(error.into()))?;
+    let initial = Image::of_bytes(&initial).map_err(|error| snapshot_error(error.into()))?;
     let scorer = link_runtime(sandbox, &compiled, &initial)?;
     let environment = environment(candidate.limits, sink, &interface, None);
     progress(Stage::Initialising);
     let (mut store, instance) = call_init(sandbox, deployment(candidate, &interface), &scorer, &environment)?;
     let bytes = instance::memory_used(&store);
     let state = sandbox.wait(compiled.layout.snapshot(&mut store, instance)).map_err(snapshot_error)?;
-    Ok(Snapshot { interface, bytes, state })
+    drop(store);
+    let image = Image::of_bytes(&state).map_err(|error| snapshot_error(error.into()))?;
+    let schema = call_schema(sandbox, &link_runtime(sandbox, &compiled, &image)?, &environment)?;
+    Ok(Snapshot { interface, bytes, state: State::Image(state, schema) })
 }
 
 /// Makes native code of a component. None of it is run.
@@ -116,31 +129,19 @@ pub(crate) fn compile(engine: &Engine, component: &[u8]) -> Result<Vec<u8>, Seal
     Component::new(engine, component).and_then(|component| component.serialize()).map_err(compile_error)
 }
 
-/// Asks a sealed scorer for its schema, in an instance of its own. `runtime` is there for the state of a runtime.
+/// Asks a compiled component for its schema, in an instance of its own.
 pub(crate) fn describe(
     sandbox: &Sandbox,
     sealed: &Native,
-    runtime: Option<&RuntimeCode>,
     limits: &Limits,
     model_dir: Option<&Arc<Path>>,
     sink: Arc<dyn LogSink>,
 ) -> Result<Schema, SealError> {
     let engine = sandbox.engine();
-    let load_error =
-        |error: wasmtime::Error| SealError::Compile(format!("what was compiled cannot be loaded: {error:#}"));
-    let (scorer, interface) = match runtime {
-        None => {
-            let component = native::load_component(engine, sealed).map_err(load_error)?;
-            let interface = Interface::of(&component, engine);
-            (link_component(sandbox, &interface, &component)?, interface)
-        }
-        Some(runtime) => {
-            let compiled = load_runtime(sandbox, runtime)?;
-            let interface = Interface::of(&compiled.code, compiled.code.engine());
-            let state = Image::open(sealed).map_err(|error| load_error(error.into()))?;
-            (link_runtime(sandbox, &compiled, &state)?, interface)
-        }
-    };
+    let component = native::load_component(engine, sealed)
+        .map_err(|error| SealError::Compile(format!("what was compiled cannot be loaded: {error:#}")))?;
+    let interface = Interface::of(&component, engine);
+    let scorer = link_component(sandbox, &interface, &component)?;
     call_schema(sandbox, &scorer, &environment(limits, sink, &interface, model_dir))
 }
 

@@ -124,12 +124,24 @@ pub(crate) async fn read(
             return Err(Error::BodyTooLarge(limits.max));
         }
         share.take(data.len() as u64)?;
-        if bytes.is_empty() {
-            bytes.reserve_exact((declared.unwrap_or(0).min(RESERVE) as usize).max(data.len()));
-        }
+        make_room(&mut bytes, data.len(), declared.unwrap_or(0));
         bytes.extend_from_slice(&data);
     }
     Ok((bytes, share))
+}
+
+/// Makes room for the next piece of a body that says to have `declared` bytes: for all of them when it has kept to that for
+/// [`RESERVE`], so that a large body is not copied again and again as it grows.
+fn make_room(bytes: &mut Vec<u8>, piece: usize, declared: u64) {
+    if bytes.capacity() - bytes.len() >= piece {
+        return;
+    }
+    let expected = if bytes.len() as u64 >= RESERVE { declared } else { declared.min(RESERVE) };
+    let rest = (expected as usize).saturating_sub(bytes.len());
+    // Where the system has no such piece of address space, the body grows as it comes.
+    if rest < piece || bytes.try_reserve_exact(rest).is_err() {
+        bytes.reserve(piece);
+    }
 }
 
 /// Reads on for a while, and forgets what comes.
@@ -184,6 +196,23 @@ mod tests {
         assert_eq!(budget.left.load(Ordering::Relaxed), 5);
         drop(share);
         assert_eq!(budget.left.load(Ordering::Relaxed), 10);
+    }
+
+    #[test]
+    fn room_is_made_for_what_is_announced_when_some_of_it_has_come() {
+        let mut bytes = Vec::new();
+        let (piece, declared) = (1 << 16, 50 << 20);
+        let mut capacities = Vec::new();
+        while (bytes.len() as u64) < declared {
+            make_room(&mut bytes, piece, declared);
+            bytes.resize(bytes.len() + piece, 0);
+            capacities.push(bytes.capacity() as u64);
+        }
+        capacities.dedup();
+        assert_eq!(capacities, [RESERVE, declared]);
+        // It says less than it sends.
+        make_room(&mut bytes, piece, declared);
+        assert!(bytes.capacity() >= bytes.len() + piece);
     }
 
     #[tokio::test]

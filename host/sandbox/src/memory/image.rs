@@ -8,7 +8,7 @@
 //! There is no code in it: whoever wrote it decides what guests find in their memories, and nothing else.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Read as _, Seek as _};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ use wasmtime::LinearMemory;
 
 use super::space::Space;
 use super::{GUARD, RESERVATION};
+use crate::cache::write_sparse;
 use crate::native::Native;
 
 /// Bytes of a page of WebAssembly memory. A multiple of every system's pages.
@@ -147,15 +148,21 @@ pub(crate) struct Image {
 impl Image {
     /// Opens an image.
     pub(crate) fn open(native: &Native) -> io::Result<Arc<Self>> {
-        let mut file = match native {
-            Native::File(path) => File::open(path)?,
-            Native::Bytes(bytes) => {
-                let mut file = in_memory()?;
-                file.write_all(bytes)?;
-                file.rewind()?;
-                file
-            }
-        };
+        match native {
+            Native::File(path) => Self::of_file(File::open(path)?),
+            Native::Bytes(bytes) => Self::of_bytes(bytes),
+        }
+    }
+
+    /// The same for an image that is in no file yet.
+    pub(crate) fn of_bytes(bytes: &[u8]) -> io::Result<Arc<Self>> {
+        let mut file = in_memory()?;
+        write_sparse(&mut file, bytes)?;
+        file.rewind()?;
+        Self::of_file(file)
+    }
+
+    fn of_file(mut file: File) -> io::Result<Arc<Self>> {
         let layout = read_layout(&mut file)?;
         let len = layout.memories.iter().map(|extent| extent.filled as usize * PAGE).sum::<usize>();
         if file.metadata()?.len() < (HEAD + len) as u64 {

@@ -15,13 +15,15 @@ use crate::limits::Limits;
 use crate::log::{LogLevel, LogSink, LogStream};
 use crate::native::Native;
 use crate::runtime::Runtime;
-use crate::seal::{SealError, Stage};
+use crate::seal::{SealError, Stage, WrittenSchema};
 use crate::steps::{Candidate, RuntimeCode};
 
 /// Bytes of the head of a frame.
 const MAX_HEAD: u64 = 64 << 20;
 /// Blobs of a frame.
 const MAX_BLOBS: u64 = 1 << 20;
+/// Bytes that are set aside at most for what has not come yet.
+const MAX_RESERVED: u64 = 256 << 20;
 
 /// The first frame that the sealer gets.
 #[derive(Debug, Serialize, Deserialize)]
@@ -184,13 +186,13 @@ pub(super) struct Work {
 /// One step.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Task {
-    /// To run `init`. Blobs: those of the job, then those of the runtime. Answered with [`Initialised`] and the snapshot.
+    /// To run `init`, and to ask a runtime for its schema. Blobs: those of the job, then those of the runtime. Answered with
+    /// [`Initialised`] and the state.
     Initialise(Job, Option<RuntimePlaces>),
     /// To compile the only blob. Answered with the native code.
     Compile,
-    /// To ask for the schema. Blobs: the sealed code, those of the job, those of the runtime. Answered with
-    /// [`WrittenSchema`](crate::seal::WrittenSchema).
-    Describe(Place, Job, Option<RuntimePlaces>),
+    /// To ask a component for its schema. Blobs: the sealed code, those of the job. Answered with [`WrittenSchema`].
+    Describe(Place, Job),
 }
 
 /// Where compiled code is.
@@ -232,6 +234,8 @@ impl RuntimePlaces {
 pub(super) struct Initialised {
     pub(super) interface: Interface,
     pub(super) bytes: u64,
+    /// Of a runtime; its state is an image, and that of others a component.
+    pub(super) schema: Option<WrittenSchema>,
 }
 
 /// Standard output, as what answers go to, and as a sink of what scorers log while they are sealed.
@@ -295,9 +299,9 @@ fn read_length(from: &mut impl Read) -> io::Result<u64> {
     Ok(u64::from_le_bytes(length))
 }
 
-/// Reads so many bytes. Memory is taken as they come, not as they are announced.
+/// Reads so many bytes. Memory is set aside for what is announced, within reason, and taken as they come.
 fn read_bytes(from: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(length.min(MAX_RESERVED) as usize);
     if from.take(length).read_to_end(&mut bytes)? as u64 != length {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }

@@ -10,7 +10,7 @@ use super::wire::{self, Initialised, Task, Tell, Told, Work};
 use crate::log::LogSink;
 use crate::sandbox::Sandbox;
 use crate::seal::{SealError, Stage, Steps as _, WrittenSchema};
-use crate::steps::{self, Snapshot};
+use crate::steps::{self, Snapshot, State};
 
 /// Runs a worker: its work comes in on standard input, its result goes out on standard output.
 pub fn main() -> ExitCode {
@@ -68,20 +68,23 @@ fn step(sandbox: &Sandbox, task: Task, blobs: Vec<Vec<u8>>, told: &Told) -> Resu
                     // Where nobody listens, the result cannot be said either.
                     let _ = told.tell::<()>(&Tell::Stage(stage), &[]);
                 })?;
-            told.tell(&Tell::Done(Initialised { interface, bytes }), &[&state])?;
+            let (state, schema) = match state {
+                State::Component(component) => (component, None),
+                State::Image(image, schema) => (image, Some(schema.into())),
+            };
+            told.tell(&Tell::Done(Initialised { interface, bytes, schema }), &[&state])?;
         }
         Task::Compile => {
             let module = blobs.next().unwrap_or_default();
             let native = steps::compile(sandbox.engine(), &module)?;
             told.tell(&Tell::Done(()), &[&native])?;
         }
-        Task::Describe(sealed, job, runtime) => {
+        Task::Describe(sealed, job) => {
             let sealed = sealed.open(&mut blobs);
             let opened = job.open(&mut blobs)?;
-            let runtime = runtime.map(|places| places.open(&mut blobs));
             // Nothing is compiled for it: its code runs from now on.
             told.tell::<()>(&Tell::Stage(Stage::Sealing), &[])?;
-            let schema = sandbox.describe(&opened.candidate(), &sealed, runtime.as_ref(), sink)?;
+            let schema = sandbox.describe(&opened.candidate(), &sealed, sink)?;
             told.tell(&Tell::Done(WrittenSchema::from(schema)), &[])?;
         }
     }

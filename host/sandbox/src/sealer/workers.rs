@@ -20,7 +20,7 @@ use crate::limits::NO_MEMORY;
 use crate::log::LogSink;
 use crate::native::Native;
 use crate::seal::{Schema, SealError, Stage, Steps, WrittenSchema};
-use crate::steps::{Candidate, RuntimeCode, Snapshot};
+use crate::steps::{Candidate, RuntimeCode, Snapshot, State};
 
 /// What compiling a runtime may use. It is the operator's, and large.
 const RUNTIME_LIMITS: SealLimits = SealLimits { memory: 16 << 30, timeout: Duration::from_mins(30) };
@@ -256,21 +256,28 @@ impl Steps for Workers<'_> {
         let (places, natives) = places(runtime);
         let mut blobs = Job::blobs(candidate.bundle);
         blobs.extend(natives);
-        let (Initialised { interface, bytes }, blobs) = self.order(
+        // A runtime's schema is asked for as well, which may log and take as long again.
+        let calls = if runtime.is_some() { 2 } else { 1 };
+        let (Initialised { interface, bytes, schema }, blobs) = self.order(
             Task::Initialise(Job::of(candidate), places),
             &Order {
                 doing: "initialising the scorer",
                 blobs: &blobs,
                 limits: self.limits(candidate.limits.memory),
-                runs: candidate.limits.init_deadline.min(LONGEST),
+                runs: candidate.limits.init_deadline.min(LONGEST) * calls,
                 progress,
                 is_runtime: false,
-                log: candidate.limits.log,
+                log: candidate.limits.log.saturating_mul(calls.into()),
                 sink,
                 readable: Self::readable(candidate.bundle, &of(runtime)),
             },
         )?;
-        Ok(Snapshot { interface, bytes, state: only(blobs) })
+        // What it is, the bundle says, and not the worker, in which the scorer's code has run: an image is not compiled.
+        let state = match runtime {
+            None => State::Component(only(blobs)),
+            Some(_) => State::Image(only(blobs), read_schema(schema)?),
+        };
+        Ok(Snapshot { interface, bytes, state })
     }
 
     fn compile(&self, component: Vec<u8>, memory: u64) -> Result<Vec<u8>, SealError> {
@@ -285,16 +292,13 @@ impl Steps for Workers<'_> {
         &self,
         candidate: &Candidate<'_>,
         sealed: &Native,
-        runtime: Option<&RuntimeCode>,
         sink: Arc<dyn LogSink>,
     ) -> Result<Schema, SealError> {
-        let (places, natives) = places(runtime);
         let (sealed_place, sealed_blob) = Place::of(sealed);
         let mut blobs: Vec<_> = sealed_blob.into_iter().collect();
         blobs.extend(Job::blobs(candidate.bundle));
-        blobs.extend(natives);
-        let (schema, _) = self.order::<WrittenSchema>(
-            Task::Describe(sealed_place, Job::of(candidate), places),
+        let (schema, _) = self.order(
+            Task::Describe(sealed_place, Job::of(candidate)),
             &Order {
                 doing: "asking the scorer for its schema",
                 blobs: &blobs,
@@ -304,11 +308,15 @@ impl Steps for Workers<'_> {
                 is_runtime: false,
                 log: candidate.limits.log,
                 sink,
-                readable: Self::readable(candidate.bundle, &[&of(runtime)[..], &[sealed]].concat()),
+                readable: Self::readable(candidate.bundle, &[sealed]),
             },
         )?;
-        schema.read().ok_or_else(|| SealError::Compile("the schema is none".to_owned()))
+        read_schema(Some(schema))
     }
+}
+
+fn read_schema(schema: Option<WrittenSchema>) -> Result<Schema, SealError> {
+    schema.and_then(WrittenSchema::read).ok_or_else(|| SealError::Compile("the schema is none".to_owned()))
 }
 
 impl Workers<'_> {
