@@ -4,6 +4,7 @@ mod ends;
 mod files;
 mod forbidden;
 mod fresh;
+mod interpreter;
 mod log;
 mod start;
 mod streams;

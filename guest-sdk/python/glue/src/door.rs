@@ -2,8 +2,11 @@
 //!
 //! A message begins with its kind. `L`: a digit for the stream (0 logger, 1 standard output, 2 standard error), a digit
 //! for the level (0 debug to 4 critical), the name of the logger, NUL, the text. `H`: the head of a response, as `run`
-//! returns it, which begins a streamed one. `C`: a piece of its body. `I`: addresses of objects that are to be immortal, 32
-//! bits each.
+//! returns it, which begins a streamed one. `C`: a piece of its body. `I`: the address of a list of objects that are to be
+//! immortal, addresses of types, and for each type a number: see [`python::make_immortal`]. Addresses have 32 bits. `I` is
+//! answered with a number for each object; the others have an empty answer.
+
+use std::collections::BTreeMap;
 
 use crate::bindings::scorebox::scoring::{log, stream};
 use crate::bridge;
@@ -18,34 +21,39 @@ enum Refused {
     Failed,
 }
 
-/// `host.call(ptr, len, out_ptr_ptr, out_len_ptr)`: 0, or -1 where the call failed. There is nothing to answer.
+/// `host.call(ptr, len, out_ptr_ptr, out_len_ptr)`: 0, or -1 where the call failed.
 #[unsafe(no_mangle)]
 #[expect(unsafe_code, reason = "an entry point")]
 extern "C" fn host_call(address: u32, bytes: u32, out_address: u32, out_bytes: u32) -> i32 {
     let answered = bridge::read_python_vec(address, bytes)
         .map_err(|_| Refused::Failed)
         .and_then(|message| receive(&message))
-        .and_then(|()| {
-            bridge::write_python(out_address, &[0; 4]).map_err(|_| Refused::Failed)?;
-            bridge::write_python(out_bytes, &[0; 4]).map_err(|_| Refused::Failed)
-        });
+        .and_then(|answer| reply(&answer, out_address, out_bytes));
     match answered {
         Ok(()) => 0,
         Err(Refused::Failed) => -1,
     }
 }
 
-fn receive(message: &[u8]) -> Result<(), Refused> {
+fn receive(message: &[u8]) -> Result<Vec<u8>, Refused> {
+    let done = |()| Vec::new();
     match message.split_first() {
-        Some((b'L', record)) => write_log(record).ok_or(Refused::Failed),
+        Some((b'L', record)) => write_log(record).map(done).ok_or(Refused::Failed),
         Some((b'H', head)) => {
             let head = Head::parse(head).ok_or(Refused::Failed)?;
-            stream::start(head.status, &head.headers).map_err(|_| Refused::Failed)
+            stream::start(head.status, &head.headers).map(done).map_err(|_| Refused::Failed)
         }
-        Some((b'C', chunk)) => stream::write(chunk).map_err(|_| Refused::Failed),
-        Some((b'I', addresses)) => python::make_immortal(addresses).map_err(|_| Refused::Failed),
+        Some((b'C', chunk)) => stream::write(chunk).map(done).map_err(|_| Refused::Failed),
+        Some((b'I', request)) => make_immortal(request).ok_or(Refused::Failed),
         _ => Err(Refused::Failed),
     }
+}
+
+/// Hands an answer to Python, in memory that is Python's from then on.
+fn reply(answer: &[u8], out_address: u32, out_bytes: u32) -> Result<(), Refused> {
+    let address = if answer.is_empty() { 0 } else { python::allocate(answer).map_err(|_| Refused::Failed)? };
+    bridge::write_python(out_address, &address.to_le_bytes()).map_err(|_| Refused::Failed)?;
+    bridge::write_python(out_bytes, &(answer.len() as u32).to_le_bytes()).map_err(|_| Refused::Failed)
 }
 
 fn write_log(record: &[u8]) -> Option<()> {
@@ -70,4 +78,13 @@ fn write_log(record: &[u8]) -> Option<()> {
     system::flush_output();
     log::write(stream, level, &logger, &text);
     Some(())
+}
+
+fn make_immortal(request: &[u8]) -> Option<Vec<u8>> {
+    let (list, types) = request.split_first_chunk()?;
+    let (addresses, numbers) = types.split_at_checked(types.len() / 5 * 4)?;
+    let (addresses, _) = addresses.as_chunks();
+    let numbers: BTreeMap<u32, u8> =
+        addresses.iter().map(|address| u32::from_le_bytes(*address)).zip(numbers.iter().copied()).collect();
+    python::make_immortal(u32::from_le_bytes(*list), &numbers).ok()
 }

@@ -11,6 +11,7 @@ mod bindings;
 mod bridge;
 #[cfg(target_arch = "wasm32")]
 mod door;
+pub mod float;
 pub mod fs;
 pub mod preview1;
 #[cfg(target_arch = "wasm32")]

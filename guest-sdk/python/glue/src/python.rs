@@ -4,7 +4,9 @@
 //! what is made after it goes with the instance.
 #![expect(unsafe_code, reason = "calls of other modules are foreign functions")]
 
-use crate::bridge;
+use std::collections::BTreeMap;
+
+use crate::{bridge, float};
 
 /// What went wrong in CPython; the traceback, where there is one, has gone to standard error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +14,15 @@ pub(crate) struct Failed(pub(crate) &'static str);
 
 /// The reference count of an object that is never freed and whose count is never written: `_Py_IMMORTAL_INITIAL_REFCNT` of
 /// CPython's `refcount.h`, where pointers have 32 bits.
-const IMMORTAL: i32 = 5 << 28;
+const IMMORTAL: u32 = 5 << 28;
+
+/// The least reference count of an immortal object: `_Py_IMMORTAL_MINIMUM_REFCNT` of the same file.
+const LEAST_IMMORTAL: u32 = 1 << 30;
+
+/// What [`make_immortal`] answers for an object whose type it is not told of.
+const UNKNOWN: u8 = 255;
+
+const OUT_OF_BOUNDS: Failed = Failed("an address is out of bounds");
 
 /// An object: its address in Python's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,14 +97,43 @@ impl Object {
     }
 }
 
-/// Sets the reference counts of objects, whose addresses are given in 32 bits each, to that of immortal ones.
-pub(crate) fn make_immortal(addresses: &[u8]) -> Result<(), Failed> {
-    let (addresses, _) = addresses.as_chunks();
-    for address in addresses {
-        // An object begins with its count.
-        write(u32::from_le_bytes(*address), &IMMORTAL.to_le_bytes())?;
+/// Makes the objects of a `list` immortal, where their types say so: `numbers` has a number for the address of each type that
+/// is known, which is 0 where its objects are to be left as they are.
+///
+/// Answers with a number for each object: 0 where nothing was done, also because the object was immortal before;
+/// [`UNKNOWN`] where its type is not known, and nothing was done; otherwise the number of its type.
+pub(crate) fn make_immortal(list: u32, numbers: &BTreeMap<u32, u8>) -> Result<Vec<u8>, Failed> {
+    // A list is its reference count, its type, its length and the address of its items, 32 bits each.
+    let [_, _, length, items] = read_words(list)?;
+    let bytes = length.checked_mul(4).ok_or(OUT_OF_BOUNDS)?;
+    let items = bridge::read_python_vec(items, bytes).map_err(|_| OUT_OF_BOUNDS)?;
+    let (items, _) = items.as_chunks();
+    items.iter().map(|item| make_one_immortal(u32::from_le_bytes(*item), numbers)).collect()
+}
+
+fn make_one_immortal(object: u32, numbers: &BTreeMap<u32, u8>) -> Result<u8, Failed> {
+    // An object begins with its reference count and its type.
+    let [count, kind] = read_words(object)?;
+    if count >= LEAST_IMMORTAL {
+        return Ok(0);
     }
-    Ok(())
+    let number = numbers.get(&kind).copied().unwrap_or(UNKNOWN);
+    if number != 0 && number != UNKNOWN {
+        write(object, &IMMORTAL.to_le_bytes())?;
+    }
+    Ok(number)
+}
+
+/// What CPython's `_Py_dg_strtod(text, end)` asks first, in the same way: the float that `text` begins with, and where it ends
+/// is written to `end`. NaN where CPython has to read it itself.
+#[unsafe(no_mangle)]
+extern "C" fn read_float(text: u32, end: u32) -> f64 {
+    let mut bytes = [0; float::LONGEST];
+    let read = bridge::read_python(text, &mut bytes).ok().and_then(|()| float::read(&bytes));
+    match read {
+        Some((value, length)) if write(end, &(text + length as u32).to_le_bytes()).is_ok() => value,
+        _ => f64::NAN,
+    }
 }
 
 fn object(address: u32, error: &'static str) -> Result<Object, Failed> {
@@ -114,7 +153,13 @@ pub(crate) fn allocate(bytes: &[u8]) -> Result<u32, Failed> {
 }
 
 fn write(address: u32, bytes: &[u8]) -> Result<(), Failed> {
-    bridge::write_python(address, bytes).map_err(|_| Failed("an address is out of bounds"))
+    bridge::write_python(address, bytes).map_err(|_| OUT_OF_BOUNDS)
+}
+
+fn read_words<const N: usize>(address: u32) -> Result<[u32; N], Failed> {
+    let mut words = [[0; 4]; N];
+    bridge::read_python(address, words.as_flattened_mut()).map_err(|_| OUT_OF_BOUNDS)?;
+    Ok(words.map(u32::from_le_bytes))
 }
 
 fn c_string(text: &str) -> Result<u32, Failed> {

@@ -188,6 +188,7 @@
   (core instance $python (instantiate $Python
     (with "state" (instance $state))
     (with "host" (instance (export "call" (func $glue "host_call"))))
+    (with "glue" (instance (export "read_float" (func $glue "read_float"))))
     (with "wasi_snapshot_preview1" (instance $glue))))
 
   (core instance (instantiate $Fill

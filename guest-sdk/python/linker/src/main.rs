@@ -8,6 +8,7 @@
 //! module with the state that an interpreter has before it starts; `library.wasm`, a core module with the files that Python
 //! reads. The component imports the last two.
 
+mod fast_path;
 mod split;
 
 use std::fs;
@@ -18,6 +19,7 @@ use clap::Parser;
 use wasm_encoder::{Component, ComponentSectionId, RawSection};
 use wasmparser::Payload;
 
+use crate::fast_path::add_fast_path;
 use crate::split::{memory_module, split, state_module};
 
 /// The component without its modules.
@@ -33,6 +35,9 @@ const PYTHON_FUNCTIONS: &[&str] = &[
     "PyTuple_GetItem",
     "PyErr_Print",
 ];
+
+/// The function by which CPython reads a float from text. Reading JSON is mostly that, and the glue is faster at it.
+const READ_FLOAT: &str = "_Py_dg_strtod";
 
 /// Joins CPython and its glue to one component.
 #[derive(Debug, Parser)]
@@ -65,8 +70,10 @@ fn main() -> ExitCode {
 }
 
 fn link(args: &Args) -> Result<(), String> {
-    let python = split("python", &read(&args.python)?, PYTHON_FUNCTIONS)
-        .map_err(|error| format!("{}: {error}", args.python.display()))?;
+    let in_python = |error: &dyn std::fmt::Display| format!("{}: {error}", args.python.display());
+    let python =
+        add_fast_path(&read(&args.python)?, READ_FLOAT, "glue", "read_float").map_err(|error| in_python(&error))?;
+    let python = split("python", &python, PYTHON_FUNCTIONS).map_err(|error| in_python(&error))?;
     let glue = split("glue", &read(&args.glue)?, &[]).map_err(|error| format!("{}: {error}", args.glue.display()))?;
     for (split, file) in [(&python, &args.python), (&glue, &args.glue)] {
         if split.globals.len() != 1 {

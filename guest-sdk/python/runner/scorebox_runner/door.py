@@ -1,12 +1,11 @@
 """The way out of the sandbox: messages to the host.
 
 Every message is one call of the runtime's `_host.call`, which hands bytes to the host and returns its answer. The first
-byte says what the message is: `L` a log record, `H` the head of a streamed response, `C` a piece of its body, `I` addresses
-of objects that are to be immortal.
+byte says what the message is: `L` a log record, `H` the head of a streamed response, `C` a piece of its body, `I` a list of
+objects that are to be immortal. Only `I` has an answer that is not empty.
 """
 
 from array import array
-from collections.abc import Iterable
 
 from _host import call
 
@@ -53,10 +52,20 @@ def send(chunk: bytes) -> None:
     call(b"C" + chunk)
 
 
-def make_immortal(objects: Iterable[object]) -> None:
+MORTAL = 0
+"""Number of a type whose objects are to be left as they are."""
+
+UNKNOWN = 255
+"""Number of a type of which nothing is known."""
+
+
+def make_immortal(objects: list[object], numbers: dict[int, int]) -> bytes:
     """Makes objects immortal: they are never freed, and their reference counts never written.
 
-    Whoever calls this keeps the objects until it returns.
+    `numbers` has a number for the address of each type that is known. Answers with a number for each object: that of its
+    type where it is immortal now; `MORTAL` where nothing was done, also because it was immortal before; `UNKNOWN` where its
+    type is not known, and nothing was done. The answer is empty outside of the sandbox.
     """
     # An object's id is its address, and an unsigned long is as wide as one.
-    call(b"I" + array("L", map(id, objects)).tobytes())
+    addresses = array("L", (id(objects), *numbers))
+    return call(b"I%b%b" % (addresses.tobytes(), bytes(numbers.values())))

@@ -1,12 +1,15 @@
 """Getting ready for the snapshot, from which every request starts."""
 
-import functools
 import gc
 import importlib
 import linecache
 import os
 import sys
 import traceback
+from collections import deque
+from collections.abc import Iterator
+from itertools import chain, compress
+from operator import attrgetter
 from types import CodeType
 
 from . import door
@@ -77,39 +80,58 @@ def _keep_source_lines() -> None:
                 linecache.cache[file] = (sum(map(len, lines)), None, lines, file)
 
 
-_IMMORTAL = 1 << 30
-"""The least reference count of an immortal object, where pointers have 32 bits."""
+_BATCH = 10_000
+"""Objects that the search for others begins with at a time. The fewer, the less memory it takes."""
 
-_BATCH = 1000
-"""Objects that the search for others begins with at a time."""
+_TEXT, _CODE, _OTHER = 1, 2, 3
+"""Numbers of types whose objects are to be immortal: `str`, code objects, and all others."""
+
+_CODE_PARTS = attrgetter("co_consts", "co_names", "co_name", "co_qualname", "co_filename")
 
 
 def _make_immortal() -> None:
     """Makes what is there now immortal, so that a request does not write to the page of every object that it looks at.
 
     Nothing is lost by it: an instance is thrown away with all that is in it. What does something when it is freed is left
-    as it is; see `_is_mortal`.
+    as it is; see `_is_mortal`. There are hundreds of thousands of objects, so no line of Python is run for each.
     """
     roots = gc.get_objects()
+    # By the address of the type. The types are among the roots, which keep them.
+    numbers: dict[int, int] = {}
     for start in range(0, len(roots), _BATCH):
         found = roots[start : start + _BATCH]
         while found:
-            batch = [each for each in found if sys.getrefcount(each) < _IMMORTAL and not _is_mortal(type(each))]
-            door.make_immortal(batch)
-            if batch and sys.getrefcount(batch[0]) < _IMMORTAL:
+            answer = door.make_immortal(found, numbers)
+            if not answer:
                 # Outside of the sandbox nobody does it.
                 return
-            found = gc.get_referents(*batch)
-            for each in batch:
-                if type(each) is str:
-                    # An object keeps its hash from when it is first asked for it.
-                    hash(each)
-                elif type(each) is CodeType:
-                    # The collector does not see what a code object refers to.
-                    found += (each.co_consts, each.co_names, each.co_name, each.co_qualname, each.co_filename)
+            new = list(compress(found, answer))
+            answer = answer.translate(None, bytes([door.MORTAL]))
+            made = list(_select(new, answer, _TEXT, _CODE, _OTHER))
+            unknown = list(_select(new, answer, door.UNKNOWN))
+            for kind in map(type, unknown):
+                if id(kind) not in numbers:
+                    numbers[id(kind)] = _number(kind)
+            # A string keeps its hash from when it is first asked for it.
+            deque(map(hash, _select(new, answer, _TEXT)), maxlen=0)
+            found = gc.get_referents(*made)
+            # The collector does not see what a code object refers to.
+            found.extend(chain.from_iterable(map(_CODE_PARTS, _select(new, answer, _CODE))))
+            # Now their types are known.
+            found.extend(unknown)
 
 
-@functools.cache
+def _select(objects: list[object], answer: bytes, *numbers: int) -> Iterator[object]:
+    """The objects for which there is one of the numbers in an answer of the door."""
+    return compress(objects, answer.translate(bytes(number in numbers for number in range(256))))
+
+
+def _number(kind: type) -> int:
+    if _is_mortal(kind):
+        return door.MORTAL
+    return _TEXT if kind is str else _CODE if kind is CodeType else _OTHER
+
+
 def _is_mortal(kind: type) -> bool:
     """Whether objects of a type are to be freed when nobody refers to them any more: those with a finalizer, those that
     keep a buffer from being resized, and arrays, which can be resized while there is but one reference to them."""
