@@ -21,10 +21,8 @@ fn failing(serve: Serve, calls: &str, path: &str, error: &str) -> Serve {
 fn a_cache_that_cannot_be_written_for_an_error_of_the_disk_costs_a_warning_and_nothing_is_left_in_it() {
     for (calls, error, reason) in [
         ("<write>", EIO, "Input/output error"),
-        ("<fsync>", EIO, "Input/output error"),
         ("<ftruncate>", EIO, "Input/output error"),
         ("<write>", ENOSPC, "No space left on device"),
-        ("<fsync>", ENOSPC, "No space left on device"),
     ] {
         let cache = folder();
         // It has its key.
