@@ -88,6 +88,12 @@ impl Runtime {
         })
     }
 
+    /// A runtime's folder as a worker needs it: it reads the files, and names nothing after them.
+    pub(crate) fn unnamed(folder: &Path) -> Self {
+        let none = blake3::Hash::from_bytes([0; blake3::OUT_LEN]);
+        Self { folder: folder.to_owned(), code: none, library: none, state: none, stamps: Box::default() }
+    }
+
     /// Whether its files are still those that were opened, as far as the system says without reading them.
     pub fn is_unchanged(&self) -> bool {
         self.stamps.iter().all(Option::is_some) && *self.stamps == stamps(&self.folder)

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, BufReader, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 
@@ -98,7 +99,7 @@ fn answer(
 ) -> Result<(wire::Made, [Vec<u8>; 2]), SealError> {
     match what {
         What::Scorer(job) => {
-            let opened = job.open(&mut blobs.into_iter())?;
+            let opened = job.open(&mut blobs.into_iter(), open_runtime)?;
             let made = maker.make(&opened.candidate(), sink)?;
             Ok(match made.native {
                 Native::File(_) => (wire::Made::Cached, Default::default()),
@@ -106,8 +107,7 @@ fn answer(
             })
         }
         What::Runtime(folder) => {
-            let runtime = Runtime::open(&folder)
-                .map_err(|error| SealError::Runtime { folder: folder.clone(), why: error.to_string() })?;
+            let runtime = open_runtime(&folder)?;
             let made = maker.runtime(&runtime)?;
             match (made.code, made.library) {
                 (Native::File(_), Native::File(_)) => Ok((wire::Made::Cached, Default::default())),
@@ -116,6 +116,10 @@ fn answer(
             }
         }
     }
+}
+
+fn open_runtime(folder: &Path) -> Result<Runtime, SealError> {
+    Runtime::open(folder).map_err(|error| SealError::Runtime { folder: folder.to_owned(), why: error.to_string() })
 }
 
 fn bytes(native: Native, runtime: &Runtime) -> Result<Vec<u8>, SealError> {

@@ -134,15 +134,16 @@ impl Job {
         component.into_iter().chain(bundle.files.iter().map(|file| file.contents.as_slice())).collect()
     }
 
-    /// The other way round. Takes its blobs from the front.
-    pub(super) fn open(self, blobs: &mut impl Iterator<Item = Vec<u8>>) -> Result<Opened, SealError> {
+    /// The other way round. Takes its blobs from the front. `runtime` opens the folder of one.
+    pub(super) fn open(
+        self,
+        blobs: &mut impl Iterator<Item = Vec<u8>>,
+        runtime: impl FnOnce(&Path) -> Result<Runtime, SealError>,
+    ) -> Result<Opened, SealError> {
         let missing = || SealError::NoSealer("a message has too few parts".to_owned());
         let code = match &self.runtime {
             None => Code::Component(blobs.next().ok_or_else(missing)?),
-            Some(folder) => Code::Runtime(
-                Runtime::open(folder)
-                    .map_err(|error| SealError::Runtime { folder: folder.clone(), why: error.to_string() })?,
-            ),
+            Some(folder) => Code::Runtime(runtime(folder)?),
         };
         let file = |path| Some(BundleFile { path, contents: blobs.next()? });
         let files = self.files.into_iter().map(file).collect::<Option<_>>().ok_or_else(missing)?;

@@ -8,6 +8,7 @@ use scorebox_confinement::{Confinement, Profile, ResourceLimits};
 
 use super::wire::{self, Initialised, Task, Tell, Told, Work};
 use crate::log::LogSink;
+use crate::runtime::Runtime;
 use crate::sandbox::Sandbox;
 use crate::seal::{SealError, Stage, Steps as _, WrittenSchema};
 use crate::steps::{self, Snapshot, State};
@@ -61,7 +62,7 @@ fn step(sandbox: &Sandbox, task: Task, blobs: Vec<Vec<u8>>, told: &Told) -> Resu
     let sink: Arc<dyn LogSink> = Arc::new(told.clone());
     match task {
         Task::Initialise(job, runtime) => {
-            let opened = job.open(&mut blobs)?;
+            let opened = job.open(&mut blobs, |folder| Ok(Runtime::unnamed(folder)))?;
             let runtime = runtime.map(|places| places.open(&mut blobs));
             let Snapshot { interface, bytes, state } =
                 sandbox.initialise(&opened.candidate(), runtime.as_ref(), sink, &|stage| {
@@ -81,7 +82,7 @@ fn step(sandbox: &Sandbox, task: Task, blobs: Vec<Vec<u8>>, told: &Told) -> Resu
         }
         Task::Describe(sealed, job) => {
             let sealed = sealed.open(&mut blobs);
-            let opened = job.open(&mut blobs)?;
+            let opened = job.open(&mut blobs, |folder| Ok(Runtime::unnamed(folder)))?;
             // Nothing is compiled for it: its code runs from now on.
             told.tell::<()>(&Tell::Stage(Stage::Sealing), &[])?;
             let schema = sandbox.describe(&opened.candidate(), &sealed, sink)?;

@@ -24,6 +24,8 @@ use crate::steps::{Candidate, RuntimeCode, Snapshot, State};
 
 /// What compiling a runtime may use. It is the operator's, and large.
 const RUNTIME_LIMITS: SealLimits = SealLimits { memory: 16 << 30, timeout: Duration::from_mins(30) };
+/// Bytes that a worker may be ahead with its answer: what Linux gives without a privilege.
+const PIPE: usize = 1 << 20;
 /// Bytes of what a worker writes to standard error that are kept, from the end.
 const LAST_WORDS: usize = 2048;
 /// How many times its memory limit a scorer takes while it is sealed: its instance, its snapshot, and a copy of that.
@@ -135,6 +137,8 @@ impl<T: DeserializeOwned + Send + 'static> Worker<T> {
         let (Some(mut input), Some(output), Some(errors)) = pipes else {
             return Err(io::Error::other("a process has no pipes"));
         };
+        // A snapshot is tens of MB. Where the system allows no more than it gives, it takes longer.
+        let _ = rustix::pipe::fcntl_setpipe_size(&output, PIPE);
         let (sender, said) = mpsc::sync_channel(1);
         thread::spawn(move || {
             let mut output = BufReader::new(output);
