@@ -212,7 +212,7 @@ impl Host {
     /// Uploads a scorer, and deploys it for the first endpoint.
     fn pack(&self, scorer: &Path) -> Result {
         let mut command = Command::new(fixtures::binary());
-        command.args(["deploy", "load/e0/blue"]).arg(scorer).args(["--version", "0"]);
+        command.args(["deploy", "load/e0/blue"]).arg(scorer).args(["--deployment-version", "0"]);
         command.env("SCOREBOX_SERVER", format!("http://{}", self.admin)).env("SCOREBOX_ADMIN_TOKEN", TOKEN);
         let output = command.output()?;
         if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into()) }
