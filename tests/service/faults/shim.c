@@ -87,10 +87,6 @@ ssize_t write(int file, const void *bytes, size_t length) {
     return fails("<write>", file) ? -1 : syscall(SYS_write, file, bytes, length);
 }
 
-int fsync(int file) {
-    return fails("<fsync>", file) ? -1 : (int)syscall(SYS_fsync, file);
-}
-
 int fdatasync(int file) {
     return fails("<fdatasync>", file) ? -1 : (int)syscall(SYS_fdatasync, file);
 }

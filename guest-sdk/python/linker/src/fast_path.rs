@@ -3,11 +3,13 @@
 //! Nothing that calls the function changes, and what it did remains: the fast path may leave to it whatever it likes.
 
 use wasm_encoder::reencode::{self, Reencode, utils};
-use wasm_encoder::{CodeSection, EntityType, Function, FunctionSection, ImportSection, Instruction, Module, ValType};
+use wasm_encoder::{BlockType, CodeSection, EntityType, Function, FunctionSection, ImportSection, Module, ValType};
 use wasmparser::{
-    CodeSectionReader, CompositeInnerType, FunctionSectionReader, ImportSectionReader, KnownCustom, Name, Parser,
-    Payload, TypeRef,
+    CodeSectionReader, CompositeInnerType, FunctionSectionReader, ImportSectionReader, KnownCustom, Parser, Payload,
+    TypeRef,
 };
+
+use crate::split::function_names;
 
 /// Why a function cannot be given a fast path.
 #[derive(Debug, thiserror::Error)]
@@ -67,16 +69,9 @@ fn find(module: &[u8], function: &str) -> Result<Found, FastPathError> {
             Payload::FunctionSection(section) => types = section.into_iter().collect::<Result<_, _>>()?,
             Payload::CustomSection(section) => {
                 if let KnownCustom::Name(names) = section.as_known() {
-                    for name in names {
-                        if let Name::Function(map) = name? {
-                            for naming in map {
-                                let naming = naming?;
-                                if naming.name == function {
-                                    index = Some(naming.index);
-                                }
-                            }
-                        }
-                    }
+                    index = function_names(names)?
+                        .into_iter()
+                        .find_map(|(index, name)| (name == function).then_some(index));
                 }
             }
             _ => {}
@@ -164,14 +159,14 @@ impl Rewriting<'_> {
             .local_tee(2)
             .local_get(2)
             .f64_eq()
-            .if_(wasm_encoder::BlockType::Result(ValType::F64))
+            .if_(BlockType::Result(ValType::F64))
             .local_get(2)
             .else_()
             .local_get(0)
             .local_get(1)
             .call(before)
+            .end()
             .end();
-        function.instruction(&Instruction::End);
         function
     }
 }

@@ -8,7 +8,9 @@ use wasm_encoder::{
     ConstExpr, DataSection, EntityType, ExportKind, ExportSection, GlobalSection, GlobalType, ImportSection,
     MemorySection, MemoryType, Module, RawSection, SectionId, ValType,
 };
-use wasmparser::{DataKind, ExternalKind, KnownCustom, Name, Operator, Parser, Payload, TypeRef};
+use wasmparser::{
+    BinaryReaderError, DataKind, ExternalKind, KnownCustom, Name, NameSectionReader, Operator, Parser, Payload, TypeRef,
+};
 
 /// The module that state is imported from.
 const STATE: &str = "state";
@@ -18,7 +20,7 @@ const STATE: &str = "state";
 pub(crate) enum SplitError {
     /// It is no WebAssembly, or damaged.
     #[error("not a core WebAssembly module: {0}")]
-    Malformed(#[from] wasmparser::BinaryReaderError),
+    Malformed(#[from] BinaryReaderError),
     /// It has something whose state could not be kept apart.
     #[error("the module {0}, which splitting does not support")]
     Unsupported(&'static str),
@@ -216,14 +218,7 @@ impl<'a> Parts<'a> {
             Payload::StartSection { .. } => return Err(SplitError::Unsupported("has a start function")),
             Payload::CustomSection(section) => {
                 if let KnownCustom::Name(names) = section.as_known() {
-                    for name in names {
-                        if let Name::Function(map) = name? {
-                            for naming in map {
-                                let naming = naming?;
-                                functions.push((naming.index, naming.name));
-                            }
-                        }
-                    }
+                    functions.extend(function_names(names)?);
                     self.sections.push(Section::Raw(SectionId::Custom.into(), &module[section.range()]));
                 }
             }
@@ -235,6 +230,20 @@ impl<'a> Parts<'a> {
         }
         Ok(())
     }
+}
+
+/// Numbers and names of a module's functions.
+pub(crate) fn function_names(names: NameSectionReader<'_>) -> Result<Vec<(u32, &str)>, BinaryReaderError> {
+    let mut functions = Vec::new();
+    for name in names {
+        if let Name::Function(map) = name? {
+            for naming in map {
+                let naming = naming?;
+                functions.push((naming.index, naming.name));
+            }
+        }
+    }
+    Ok(functions)
 }
 
 fn read_global(global: &wasmparser::Global<'_>) -> Result<Global, SplitError> {
