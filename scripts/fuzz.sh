@@ -60,7 +60,7 @@ fuzz() {
             's|^#([0-9]+)\s+DONE\s+cov: ([0-9]+) .* corp: ([0-9]+)/.*|\1 inputs, \2 places reached, \3 kept|p' "$log")"
     else
         printf '%-14s failed: %s\n' "$name" "$log"
-        grep -vE '^(#[0-9]+|INFO:|WARNING:|$)' "$log" | head -n 40
+        grep -vE '^(#[0-9]+|INFO:|WARNING:|\s+NEW_FUNC|$)' "$log" | head -n 40
         return 1
     fi
 }

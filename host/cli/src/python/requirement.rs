@@ -99,16 +99,22 @@ impl FromStr for Requirement {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut rest = text.trim();
-        let name = take_while(&mut rest, |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-        let ends_well = |name: &str| name.ends_with(|c: char| c.is_ascii_alphanumeric());
-        if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !ends_well(name) {
+        let name = take_while(&mut rest, is_in_identifier);
+        if !is_identifier(name) {
             return Err("it does not begin with the name of a package".to_owned());
         }
         rest = rest.trim_start();
         let mut extras = Vec::new();
         if let Some(list) = rest.strip_prefix('[') {
             let (list, after) = list.split_once(']').ok_or("a `]` is missing")?;
-            extras = list.split(',').map(normalized).filter(|extra| !extra.is_empty()).collect();
+            if !list.trim().is_empty() {
+                for extra in list.split(',').map(str::trim) {
+                    if !is_identifier(extra) {
+                        return Err(format!("`{}` is no name of an optional part", extra.escape_debug()));
+                    }
+                    extras.push(normalized(extra));
+                }
+            }
             extras.sort_unstable();
             extras.dedup();
             rest = after.trim_start();
@@ -141,6 +147,17 @@ impl FromStr for Requirement {
         };
         Ok(Self { name: name.to_owned(), extras, source, marker })
     }
+}
+
+fn is_in_identifier(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
+}
+
+/// Whether it may be the name of a package or of one of its optional parts, by PEP 508.
+fn is_identifier(text: &str) -> bool {
+    text.chars().all(is_in_identifier)
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.ends_with(|c: char| c.is_ascii_alphanumeric())
 }
 
 fn first_line(error: &impl Display) -> String {
@@ -351,6 +368,8 @@ mod tests {
             ("requests (>=2.0)", "requests>=2.0"),
             ("a.b_c-d~=1.4.2", "a.b_c-d~=1.4.2"),
             ("x==1.*", "x==1.*"),
+            ("x [ ] >1", "x>1"),
+            ("x[ A_b , c ]", "x[a-b,c]"),
             (
                 "own @ https://host/own-1.0-py3-none-any.whl ; extra == 'x'",
                 "own @ https://host/own-1.0-py3-none-any.whl",
@@ -366,9 +385,20 @@ mod tests {
 
     #[test]
     fn what_is_no_requirement_is_refused_with_the_reason() {
-        for text in
-            ["", "==1.0", "numpy 1.0", "numpy==", "numpy[x", "numpy>=1 extra", "a @", "numpy; python_version", "-x"]
-        {
+        for text in [
+            "",
+            "==1.0",
+            "numpy 1.0",
+            "numpy==",
+            "numpy[x",
+            "numpy[x,]",
+            "numpy[x @ y]",
+            "numpy[\0]",
+            "numpy>=1 extra",
+            "a @",
+            "numpy; python_version",
+            "-x",
+        ] {
             let error = text.parse::<Requirement>().unwrap_err();
             assert!(!error.is_empty() && !error.contains('\n'), "{text}: {error}");
         }
