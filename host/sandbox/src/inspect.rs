@@ -146,7 +146,7 @@ impl Sandbox {
             match scorer.instantiate(&mut store).await {
                 Ok(instance) => {
                     for request in requests {
-                        match instance.scorebox_scoring_scoring().call_run(&mut store, &request).await {
+                        match instance::call_run(&scorer, &instance, &mut store, request).await {
                             Ok(Ok(response)) => after_each(Outcome::Response(response)),
                             Ok(Err(fault)) => after_each(Outcome::Fault(fault)),
                             Err(error) => {

@@ -1,5 +1,6 @@
 //! One instance: its store, what the host keeps for it, and the calls into it.
 
+use std::mem;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -8,7 +9,8 @@ use wasmtime::component::Linker;
 use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
-use crate::bindings::exports::scorebox::scoring::scoring::Request;
+use crate::bindings::Scorer;
+use crate::bindings::exports::scorebox::scoring::scoring::{Request, Response};
 use crate::bindings::scorebox::scoring::log as wit;
 use crate::bindings::scorebox::scoring::stream::Error as StreamError;
 use crate::executor::{Control, Turn};
@@ -18,6 +20,7 @@ use crate::limits::{Limits, MemoryBudget, MemoryRefused};
 use crate::linked::Linked;
 use crate::log::{LogLevel, LogSink, LogStream, LogWriter};
 use crate::outcome::{self, Fault, GuestPanic, Outcome, Refused, Timing, Trap};
+use crate::runtime;
 use crate::stream::Outlet;
 use crate::wasi::Wasi;
 
@@ -32,6 +35,8 @@ pub(crate) struct HostState {
     wasi: Option<Wasi>,
     /// There for the instance of a request.
     counted: Option<Counted>,
+    /// The body of the request, until a runtime takes it.
+    body: Vec<u8>,
 }
 
 impl HostState {
@@ -84,7 +89,8 @@ impl Environment {
             None => None,
         };
         let memory = MemoryBudget::new(self.limits.memory, control.lane().clone(), control.priority());
-        let mut store = Store::new(engine, HostState { log, memory, control, outlet, wasi, counted: None });
+        let mut store =
+            Store::new(engine, HostState { log, memory, control, outlet, wasi, counted: None, body: Vec::new() });
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(usize::try_from(self.limits.host_call).unwrap_or(usize::MAX));
         store.set_epoch_deadline(1);
@@ -148,7 +154,7 @@ pub(crate) async fn run(
         return ((Outcome::Refused(Refused::MemorySpent { limit }), timing), Some(store));
     }
     let result = match instance {
-        Ok(instance) => instance.scorebox_scoring_scoring().call_run(&mut store, &request).await,
+        Ok(instance) => call_run(&scorer, &instance, &mut store, request).await,
         Err(error) => Err(error),
     };
     timing.run = ready.elapsed();
@@ -174,6 +180,19 @@ pub(crate) async fn run(
     }
     let outcome = outcome.with_exceptions_cut(environment.limits.log);
     ((outcome, timing), Some(store))
+}
+
+/// Calls `run`. A runtime is told of the request without its body, and takes that itself.
+pub(crate) async fn call_run(
+    scorer: &Linked,
+    instance: &Scorer,
+    store: &mut Store<HostState>,
+    mut request: Request,
+) -> wasmtime::Result<Result<Response, Fault>> {
+    if scorer.is_runtime() {
+        store.data_mut().body = mem::take(&mut request.body);
+    }
+    instance.scorebox_scoring_scoring().call_run(store, &request).await
 }
 
 fn fault_size(fault: &Fault) -> usize {
@@ -230,6 +249,13 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
         })
     })?;
     Ok(())
+}
+
+/// Gives a runtime the body of its request, which is copied once, to where the interpreter has it.
+pub(crate) fn add_body_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    linker.instance(runtime::BODY)?.func_wrap("take", |mut store: StoreContextMut<'_, HostState>, (): ()| {
+        Ok((mem::take(&mut store.data_mut().body),))
+    })
 }
 
 /// A guest streams more than it may send.

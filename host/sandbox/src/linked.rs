@@ -26,6 +26,11 @@ impl Linked {
         Self { pre, beginnings: Some(beginnings) }
     }
 
+    /// Whether it is a runtime.
+    pub(crate) fn is_runtime(&self) -> bool {
+        self.beginnings.is_some()
+    }
+
     /// The engine that runs it.
     pub(crate) fn engine(&self) -> &Engine {
         self.pre.engine()

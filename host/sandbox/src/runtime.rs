@@ -2,9 +2,10 @@
 //!
 //! A language's interpreter is too large to be compiled for each script. A runtime therefore keeps apart what changes: it
 //! imports a core module `state`, which exports its memories and its mutable globals, and exports an interface to read
-//! them. What it reads and never changes, such as its standard library, it imports as a module `library`. To seal a
-//! deployment is to run `init` on the state that the runtime begins with, to read what has become of it, and to write that as
-//! an [image](crate::memory). A deployment's instances are the shared code on its own state.
+//! them. What it reads and never changes, such as its standard library, it imports as a module `library`. The body of a
+//! request it takes itself, from an interface that only runtimes are given. To seal a deployment is to run `init` on the state
+//! that the runtime begins with, to read what has become of it, and to write that as an [image](crate::memory). A
+//! deployment's instances are the shared code on its own state.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -23,6 +24,8 @@ use crate::memory::{Beginning, Beginnings, Image, ReadOnly, Written};
 const STATE: &str = "state";
 /// What a runtime imports as its library.
 const LIBRARY: &str = "library";
+/// The interface from which a runtime takes the body of a request.
+pub(crate) const BODY: &str = "scorebox:scoring/body@0.1.0";
 /// The interface by which a runtime's state is read.
 const STATE_READER: &str = "scorebox:scoring/state@0.1.0";
 /// The component of a runtime, in its folder.
@@ -40,7 +43,7 @@ const CHUNK: u32 = 64 * 1024 * 1024;
 
 /// Whether a component that imports `name` is a runtime.
 pub(crate) fn imports(name: &str) -> bool {
-    matches!(name, STATE | LIBRARY)
+    matches!(name, STATE | LIBRARY | BODY)
 }
 
 /// A runtime: a folder with its three files.
@@ -175,6 +178,10 @@ impl Layout {
     /// Reads it off the import of a component.
     fn of(component: &Component, engine: &Engine) -> wasmtime::Result<Self> {
         let ty = component.component_type();
+        if ty.get_import(engine, BODY).is_none() {
+            // It would be given requests without their bodies.
+            wasmtime::bail!("it does not import `{BODY}`");
+        }
         let import = ty.get_import(engine, STATE).map(|import| import.ty);
         let Some(ComponentItem::Module(module)) = import else {
             wasmtime::bail!("it does not import a core module `{STATE}`");

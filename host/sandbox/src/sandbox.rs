@@ -117,6 +117,7 @@ impl Sandbox {
         wasi::add_to_linker(&mut with_wasi).map_err(engine_error)?;
         let mut for_runtimes = Linker::new(&engines.runtimes);
         instance::add_to_linker(&mut for_runtimes).map_err(engine_error)?;
+        instance::add_body_to_linker(&mut for_runtimes).map_err(engine_error)?;
         wasi::add_to_linker(&mut for_runtimes).map_err(engine_error)?;
         let timers = Timers::start()?;
         let capacity =

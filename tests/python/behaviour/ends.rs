@@ -53,6 +53,16 @@ fn memory_that_is_used_up_is_an_exception() {
 }
 
 #[test]
+fn a_body_that_does_not_fit_into_the_memory_fails_its_request_and_no_other() {
+    let server = serve(&folder("ends")).args("--memory 128MiB").start();
+    assert_well(&server);
+    let padding = " ".repeat(80 << 20);
+    assert_script_failed(&server.score(&format!(r#"{{"end": "well"{padding}}}"#)));
+    server.logged("it needed more memory than the limit of 134217728 bytes");
+    assert_well(&server);
+}
+
+#[test]
 fn a_script_that_does_not_end_is_stopped_whatever_it_does() {
     let server = start_ends();
     for bad in ["spin", "c loop", "sleep"] {

@@ -43,6 +43,12 @@ unsafe extern "C" {
     safe fn PyErr_Print();
 }
 
+#[link(wasm_import_module = "body")]
+unsafe extern "C" {
+    /// Makes a `bytes` with the body of the request, and writes where its contents are, and how many, to Python's memory.
+    safe fn take(answer: u32);
+}
+
 /// Starts the interpreter and runs source text in it, as if it were typed in.
 pub(crate) fn start(code: &str) -> Result<(), Failed> {
     _initialize();
@@ -79,6 +85,16 @@ impl Object {
         let made = object(PyBytes_FromStringAndSize(0, contents.len() as u32), "there is not enough memory")?;
         write(PyBytes_AsString(made.0), contents)?;
         Ok(made)
+    }
+
+    /// The body of the request, which the host writes into a new `bytes` itself. To be called once.
+    pub(crate) fn body() -> Result<Self, Failed> {
+        let empty = object(PyBytes_FromStringAndSize(0, 0), "there is not enough memory")?;
+        let head = PyBytes_AsString(empty.0) - empty.0;
+        let answer = allocate(&[0; 8])?;
+        take(answer);
+        let [contents, _] = read_words(answer)?;
+        Ok(Self(contents - head))
     }
 
     /// The contents of a `bytes`.

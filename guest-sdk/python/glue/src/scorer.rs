@@ -88,7 +88,7 @@ fn init(context: Deployment) -> Result<(), InitError> {
 
 fn run(request: &Request) -> Result<Result<Response, Fault>, Failed> {
     let run = RUN.with(|place| place.get().copied()).ok_or(Failed("run was called before init"))?;
-    let answer = run.call(&[Object::bytes(&head(request))?, Object::bytes(&request.body)?])?;
+    let answer = run.call(&[Object::bytes(&head(request))?, Object::body()?])?;
     let head = answer.item(0)?.contents()?;
     let body = answer.item(1)?.contents()?;
     let kind = head.split(|byte| matches!(byte, b'\n' | b' ')).next().unwrap_or_default();
@@ -108,7 +108,7 @@ fn run(request: &Request) -> Result<Result<Response, Fault>, Failed> {
     })
 }
 
-/// A request without its body, as the runner reads it: lines, in Latin-1 as HTTP's are.
+/// A request without its body, which is taken by itself, as the runner reads it: lines, in Latin-1 as HTTP's are.
 fn head(request: &Request) -> Vec<u8> {
     let mut head = Vec::with_capacity(512);
     let mut line = |parts: &[&[u8]]| {

@@ -37,6 +37,10 @@
       (param "status" u16) (param "headers" (list (tuple string (list u8)))) (result (result (error $Error)))))
     (export "write" (func (param "chunk" (list u8)) (result (result (error $Error)))))
   ))
+  ;; The body of the request, which the host keeps until it is asked for it: so there is no copy of it in the glue.
+  (import "scorebox:scoring/body@0.1.0" (instance $body
+    (export "take" (func (result (list u8))))
+  ))
   (import "wasi:io/poll@0.2.6" (instance $poll
     (export "pollable" (type $pollable (sub resource)))
     (export "[method]pollable.block" (func (param "self" (borrow $pollable))))
@@ -110,6 +114,13 @@
       (call_indirect (type $ii->i) (local.get 0) (local.get 1) (i32.const 9)))
     (func (export "PyErr_Print") (call_indirect (type $v->v) (i32.const 10)))
 
+    ;; Where the host puts a list of bytes: into a new `bytes` object. Nothing is resized, and bytes are not aligned.
+    (func (export "bytes_realloc") (param i32 i32 i32) (param $length i32) (result i32)
+      (local $bytes i32)
+      (local.set $bytes (call_indirect (type $ii->i) (i32.const 0) (local.get $length) (i32.const 6)))
+      (if (i32.eqz (local.get $bytes)) (then (unreachable)))
+      (call_indirect (type $i->i) (local.get $bytes) (i32.const 7)))
+
     ;; For the host, which reads the state of an instance to seal it. A list is returned as its address and length, which
     ;; are written to the first eight bytes of the memory that it lies in; `head` reads these before.
     (func (export "memory0") (param $from i32) (param $bytes i32) (result i32)
@@ -160,6 +171,8 @@
   (core func $log-panic (canon lower (func $log "panic") (memory $glue-memory) string-encoding=utf8))
   (core func $stream-start (canon lower (func $stream "start") (memory $glue-memory) string-encoding=utf8))
   (core func $stream-write (canon lower (func $stream "write") (memory $glue-memory)))
+  (alias core export $bridge "bytes_realloc" (core func $bytes-realloc))
+  (core func $body-take (canon lower (func $body "take") (memory $python-memory) (realloc $bytes-realloc)))
   (core func $pollable-block (canon lower (func $poll "[method]pollable.block")))
   (core func $pollable-drop (canon resource.drop $pollable))
   (core func $monotonic-now (canon lower (func $monotonic-clock "now")))
@@ -170,6 +183,7 @@
   (core instance $glue (instantiate $Glue
     (with "state" (instance $state))
     (with "bridge" (instance $bridge))
+    (with "body" (instance (export "take" (func $body-take))))
     (with "scorebox:scoring/log@0.1.0" (instance
       (export "write" (func $log-write))
       (export "panic" (func $log-panic))))

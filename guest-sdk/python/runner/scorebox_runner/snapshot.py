@@ -18,6 +18,9 @@ _NEEDED_LATER = ("encodings.latin_1", "encodings.ascii", "encodings.utf_16", "en
 """Modules that are imported on first use, which would otherwise be in each request."""
 
 
+_ASIDE = 8 * 1024 * 1024
+"""Bytes that are set aside for requests."""
+
 _NOT_SMALL = 64
 """Rows and columns of a matrix for which BLAS uses its work space."""
 
@@ -35,8 +38,15 @@ def prepare() -> None:
         traceback.format_exception(error)
     gc.collect()
     _make_immortal()
+    _set_memory_aside()
     # What is there now is never garbage; collections in a request need not look at it, nor write to its pages.
     gc.freeze()
+
+
+def _set_memory_aside() -> None:
+    """Has the memory grow by what a large request takes, and leaves it free: a request that finds it there need not have it
+    grow, which is a call of the system for each piece, and it is not taken from the machine before it is used."""
+    bytearray(_ASIDE)
 
 
 def _warm_blas() -> None:

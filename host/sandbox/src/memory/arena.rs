@@ -42,6 +42,16 @@ struct Idle {
 pub(super) struct Warm {
     pub(super) number: usize,
     pub(super) image: MemoryImage,
+    /// How often it has been made so.
+    pub(super) resets: u32,
+}
+
+/// A place that somebody is going to have.
+enum Found {
+    /// It is as an image is.
+    Warm(Warm),
+    /// It is empty.
+    Cold(usize),
 }
 
 impl Arena {
@@ -79,11 +89,15 @@ impl Arena {
     ) -> Result<Place, String> {
         let failed = |error: io::Error| format!("a memory cannot be mapped: {error}");
         let capacity = maximum.map_or(RESERVATION, |maximum| maximum.min(RESERVATION));
-        let (number, left) = self.find(image.as_ref()).ok_or("there is no place for another memory")?;
-        let place = match (left, image) {
-            (Some(left), Some(image)) if image.is(&left) => Place::warm(Arc::clone(self), number, left, capacity),
-            (left, image) => {
-                let size = left.map_or(0, |left| left.size());
+        let place = match self.find(image.as_ref()).ok_or("there is no place for another memory")? {
+            Found::Warm(warm) if image.as_ref().is_some_and(|image| image.is(&warm.image)) => {
+                Place::warm(Arc::clone(self), warm, capacity)
+            }
+            found => {
+                let (number, size) = match found {
+                    Found::Warm(Warm { number, image, .. }) => (number, image.size()),
+                    Found::Cold(number) => (number, 0),
+                };
                 Place::cold(Arc::clone(self), number, size, capacity)
                     .and_then(|place| place.begin_as(image))
                     .map_err(failed)?
@@ -92,18 +106,17 @@ impl Arena {
         place.open(minimum).map_err(failed)
     }
 
-    /// A place that has the image, else one that is empty, else the one that has been idle for longest, with what it has.
-    fn find(&self, image: Option<&MemoryImage>) -> Option<(usize, Option<MemoryImage>)> {
+    /// A place that has the image, else one that is empty, else the one that has been idle for longest.
+    fn find(&self, image: Option<&MemoryImage>) -> Option<Found> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let same = image.and_then(|image| idle.warm.iter().rposition(|warm| warm.image.is(image)));
         if same.is_none()
             && let Some(number) = idle.cold.pop()
         {
-            return Some((number, None));
+            return Some(Found::Cold(number));
         }
         let index = same.or_else(|| (!idle.warm.is_empty()).then_some(0))?;
-        let Warm { number, image } = idle.warm.remove(index);
-        Some((number, Some(image)))
+        Some(Found::Warm(idle.warm.remove(index)))
     }
 
     /// Takes back a place that is as its image is.
@@ -111,7 +124,7 @@ impl Arena {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.warm.push(warm);
         if idle.warm.len() > WARM {
-            let Warm { number, image } = idle.warm.remove(0);
+            let Warm { number, image, .. } = idle.warm.remove(0);
             drop(idle);
             self.close(number, image.size());
         }

@@ -55,13 +55,18 @@ impl PageMap {
     /// Opens it; `None` where the kernel cannot be asked.
     pub(super) fn open() -> Option<Self> {
         let map = Self(File::open("/proc/self/pagemap").ok()?);
-        map.own(0..0, 1, |_| ()).ok()?;
+        map.own(0..0, 1, |_| Ok(())).ok()?;
         Some(map)
     }
 
     /// Calls `each` for ranges of addresses within `range` whose pages are the mapping's own, in order, of `pages` pages
     /// together at the most. Returns the address up to which all have been named.
-    pub(super) fn own(&self, range: Range<u64>, pages: u64, mut each: impl FnMut(Range<u64>)) -> io::Result<u64> {
+    pub(super) fn own(
+        &self,
+        range: Range<u64>,
+        pages: u64,
+        mut each: impl FnMut(Range<u64>) -> io::Result<()>,
+    ) -> io::Result<u64> {
         let mut ranges = [const { MaybeUninit::<Region>::uninit() }; RANGES];
         let mut scan = Scan {
             size: size_of::<Scan>() as u64,
@@ -82,7 +87,7 @@ impl PageMap {
         for region in ranges.get(..count).unwrap_or_default() {
             // SAFETY: the kernel has written so many.
             let region = unsafe { region.assume_init() };
-            each(region.start..region.end);
+            each(region.start..region.end)?;
         }
         Ok(scan.walk_end)
     }

@@ -12,6 +12,12 @@ use super::image::MemoryImage;
 
 /// Bytes that are compared and copied together: the smallest page of a system.
 const BLOCK: usize = 4096;
+/// What a block is that is not in the file.
+const ZEROS: [u8; BLOCK] = [0; BLOCK];
+/// At every so many-th reset the pages that the instance has not changed are given back. To look at a page costs about a
+/// quarter of faulting it in again, so pages that one request in some changes stay, and those that one large request
+/// has changed do not make all that follow slower.
+pub(super) const SWEEP: u32 = 16;
 
 /// A memory of an instance. When it is dropped its place is made as it was, and given to the next.
 #[derive(Debug)]
@@ -22,18 +28,21 @@ pub(super) struct Place {
     /// Bytes that are accessible.
     size: usize,
     capacity: usize,
+    /// How often it has been made equal to its image.
+    resets: u32,
 }
 
 impl Place {
-    /// The place of this number, which nobody has, and which is as an image is.
-    pub(super) fn warm(arena: Arc<Arena>, number: usize, image: MemoryImage, capacity: usize) -> Self {
-        Self { arena, number, size: image.size(), image: Some(image), capacity }
+    /// A place that nobody has, and which is as its image is.
+    pub(super) fn warm(arena: Arc<Arena>, warm: Warm, capacity: usize) -> Self {
+        let Warm { number, image, resets } = warm;
+        Self { arena, number, size: image.size(), image: Some(image), capacity, resets }
     }
 
     /// The place of this number, which nobody has, without the `size` bytes that are mapped in it.
     pub(super) fn cold(arena: Arc<Arena>, number: usize, size: usize, capacity: usize) -> io::Result<Self> {
         // Whatever fails from here on, all that is mapped is unmapped before another gets the place.
-        let mut place = Self { arena, number, image: None, size, capacity };
+        let mut place = Self { arena, number, image: None, size, capacity, resets: 0 };
         place.arena.space.close(place.base()..place.base() + size)?;
         place.size = 0;
         Ok(place)
@@ -76,7 +85,8 @@ impl Place {
             let walked = pagemap.own(self.arena.addresses(&(from..end)), most, |own| {
                 let range = (own.start - first) as usize..(own.end - first) as usize;
                 kept += range.len();
-                dirtied += self.restore(image, range);
+                dirtied += self.restore(image, range)?;
+                Ok(())
             })?;
             from = base + (walked - first) as usize;
         }
@@ -86,30 +96,39 @@ impl Place {
     }
 
     /// Makes a range equal to the image, and says how many blocks were not.
-    fn restore(&self, image: &MemoryImage, range: Range<usize>) -> u64 {
+    fn restore(&self, image: &MemoryImage, range: Range<usize>) -> io::Result<u64> {
+        let sweep = self.resets.is_multiple_of(SWEEP);
         #[expect(unsafe_code, reason = "it is a mapping")]
         // SAFETY: the range is accessible, and the instance that had it is gone: this is called when the engine drops its
         // memory.
         let own = unsafe { self.arena.space.write(self.base() + range.start..self.base() + range.end) };
         let pristine = image.pristine();
-        let mut dirtied = 0;
+        let (mut dirtied, mut unchanged) = (0, range.start..range.start);
         for (number, block) in own.chunks_mut(BLOCK).enumerate() {
             let at = range.start + number * BLOCK;
             let end = at + block.len();
-            match pristine.get(at..end) {
-                Some(pristine) if pristine != block => {
-                    block.copy_from_slice(pristine);
-                    dirtied += 1;
-                }
-                Some(_) => {}
-                None => {
-                    // The file's part ends at a multiple of a block.
-                    dirtied += u64::from(block.iter().any(|byte| *byte != 0));
-                    block.fill(0);
-                }
+            // The file's part ends at a multiple of a block.
+            let pristine = pristine.get(at..end).unwrap_or(&ZEROS[..block.len()]);
+            if pristine == block {
+                unchanged.end = end;
+                continue;
             }
+            block.copy_from_slice(pristine);
+            dirtied += 1;
+            if sweep {
+                self.give_back(unchanged)?;
+            }
+            unchanged = end..end;
         }
-        dirtied
+        if sweep {
+            self.give_back(unchanged)?;
+        }
+        Ok(dirtied)
+    }
+
+    /// Gives back the pages of a range that is as the image is.
+    fn give_back(&self, range: Range<usize>) -> io::Result<()> {
+        self.arena.space.give_back(self.base() + range.start..self.base() + range.end)
     }
 }
 
@@ -117,7 +136,10 @@ impl Drop for Place {
     fn drop(&mut self) {
         match self.image.take() {
             Some(image) => match self.reset(&image) {
-                Ok(()) => self.arena.put_warm(Warm { number: self.number, image }),
+                Ok(()) => {
+                    let resets = self.resets.wrapping_add(1);
+                    self.arena.put_warm(Warm { number: self.number, image, resets });
+                }
                 Err(error) => {
                     tracing::error!("a memory cannot be reset, and is unmapped: {error}");
                     self.arena.close(self.number, self.size.max(image.size()));

@@ -1,10 +1,13 @@
 //! A place is used, written to and dropped, and the next who has it must find the image and nothing else.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use proptest::prelude::*;
 
 use super::image::{HEAD, PAGE};
+use super::pagemap::PageMap;
+use super::place::SWEEP;
 use super::*;
 use crate::native::Native;
 
@@ -101,7 +104,7 @@ proptest! {
     #[test]
     fn whatever_is_written_the_next_finds_the_image(
         rounds in prop::collection::vec(
-            (prop::collection::btree_set(0..3 * PAGE, 0..80), 0..3_usize), 1..6),
+            (prop::collection::btree_set(0..3 * PAGE, 0..80), 0..3_usize), 1..20),
         is_told in any::<bool>(),
     ) {
         let (mut arena, image) = (Arena::new(1, KEEP).unwrap(), image());
@@ -124,6 +127,43 @@ proptest! {
     }
 }
 
+/// The ranges that the kernel names, from the first address, and how far it has looked.
+fn own_pages(map: &PageMap, all: &Range<u64>, most: u64) -> (u64, Vec<Range<u64>>) {
+    let mut own = Vec::new();
+    let end = map.own(all.clone(), most, |range| {
+        own.push(range.start - all.start..range.end - all.start);
+        Ok(())
+    });
+    (end.unwrap(), own)
+}
+
+#[test]
+fn pages_that_are_written_to_no_more_are_given_back() {
+    let (arena, image) = (arena(), image());
+    let memory = image.memories().next().unwrap();
+    let Some(map) = &arena.pagemap else { return };
+    let used = |pages: &[usize]| {
+        let mut place = arena.take(Some(memory.clone()), memory.size(), None).unwrap();
+        let contents = bytes(&mut place);
+        for page in pages {
+            contents[page * SMALL] ^= 1;
+        }
+        let start = place.as_ptr().addr() as u64;
+        drop(place);
+        own_pages(map, &(start..start + memory.size() as u64), 0).1
+    };
+    let small = SMALL as u64;
+    let beyond = 2 * PAGE / SMALL;
+    assert_eq!(used(&[1, 2, 4, beyond]).len(), 3, "they are kept for the next");
+    let mut left = 0;
+    for _ in 0..SWEEP {
+        let own = used(&[2]);
+        assert!(own.iter().any(|range| range.contains(&(2 * small))), "what is written to each time stays: {own:?}");
+        left = own.len();
+    }
+    assert_eq!(left, 1, "the others do not");
+}
+
 #[test]
 fn the_kernel_names_pages_that_were_written_to_and_no_others() {
     let (arena, image) = (arena(), image());
@@ -136,16 +176,14 @@ fn the_kernel_names_pages_that_were_written_to_and_no_others() {
     contents[2 * PAGE + SMALL] = 1;
     let start = place.as_ptr().addr() as u64;
     let all = start..start + memory.size() as u64;
-    let mut own = Vec::new();
     // Before Linux 6.7 there is nothing to be asked.
     let Some(map) = &arena.pagemap else { return };
-    let end = map.own(all.clone(), 0, |range| own.push(range.start - start..range.end - start)).unwrap();
+    let (end, own) = own_pages(map, &all, 0);
     let (small, page) = (SMALL as u64, PAGE as u64);
     assert_eq!(own, [small..3 * small, 2 * page + small..2 * page + 2 * small]);
     assert_eq!(end, all.end);
     // Only as many as are asked for: it says where the next one may be.
-    let mut own = Vec::new();
-    let end = map.own(all, 2, |range| own.push(range.start - start..range.end - start)).unwrap();
+    let (end, own) = own_pages(map, &all, 2);
     assert_eq!(own.as_slice(), std::slice::from_ref(&(small..3 * small)));
     assert!((start + 3 * small..=start + 2 * page + small).contains(&end));
 }
