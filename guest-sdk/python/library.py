@@ -42,15 +42,14 @@ def bytecode_files(path):
 
 
 def write_archive(path, files):
-    """Writes an archive. Two files of one name are an error."""
+    """Writes an archive, uncompressed: each start of a script reads it. Two files of one name are an error."""
     seen = set()
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w") as archive:
         for name, content in files:
             if name in seen:
                 raise SystemExit(f"error: two packages have a file {name}")
             seen.add(name)
             info = zipfile.ZipInfo(name, TIME)
-            info.compress_type = zipfile.ZIP_DEFLATED
             info.external_attr = 0o644 << 16
             archive.writestr(info, content)
 

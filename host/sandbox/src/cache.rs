@@ -16,12 +16,12 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::sparse;
+
 /// What a MAC is made over first. The number is the version of the format.
-const FORMAT: &[u8; 8] = b"SCOREBX2";
-/// Bytes of a file that are left out where they are all zero.
-const BLOCK: usize = 64 * 1024;
-/// Bytes of a file that are read at once.
-const PIECE: usize = 4 << 20;
+const FORMAT: &[u8; 8] = b"SCOREBX3";
+/// Bytes of a file that are read at once: a multiple of a block.
+const PIECE: usize = 64 * sparse::BLOCK;
 /// File name of the key.
 const KEY_FILE: &str = "key";
 /// Marks a folder as a cache: <https://bford.info/cachedir>.
@@ -185,7 +185,7 @@ impl Cache {
             .permissions(fs::Permissions::from_mode(0o600))
             .tempfile_in(&self.folder)
             .map_err(io("write into"))?;
-        write_sparse(file.as_file_mut(), content)
+        sparse::write(file.as_file_mut(), content)
             .and_then(|()| file.write_all(header))
             .and_then(|()| file.write_all(&(header.len() as u64).to_le_bytes()))
             .map_err(io("write into"))?;
@@ -208,22 +208,35 @@ impl Cache {
         self.folder.join(format!("{}.{}.{ENTRY}", name.0.to_hex(), mac.to_hex()))
     }
 
-    /// The MAC of a file under a name. All cores compute that of a large one; a small one takes less than to wake them. The file is read, and not mapped: where the disk cannot read it
-    /// any more, that is an error and not the end of the process.
+    /// The MAC of a file under a name: of its size, its blocks that are not zero, their numbers, and how many they are. What
+    /// the file has no blocks for is not read, and where its holes are makes no difference.
+    ///
+    /// All cores compute that of a large file; a small one takes less than to wake them. The file is read, and not mapped:
+    /// where the disk cannot read it any more, that is an error and not the end of the process.
     fn mac(&self, name: EntryName, file: &Path) -> io::Result<blake3::Hash> {
-        let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(FORMAT).update(name.0.as_bytes());
         let mut file = File::open(file)?;
-        let size = file.metadata()?.len() as usize;
-        let mut piece = vec![0; PIECE.min(size + 1)];
-        loop {
-            match file.read(&mut piece) {
-                Ok(0) => break,
-                Ok(bytes) if size < PIECE => _ = hasher.update(&piece[..bytes]),
-                Ok(bytes) => _ = hasher.update_rayon(&piece[..bytes]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+        let size = file.metadata()?.len();
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(FORMAT).update(name.0.as_bytes()).update(&size.to_le_bytes());
+        let mut piece = Vec::with_capacity(PIECE.min(size as usize));
+        let (mut from, mut numbers) = (0, Vec::new());
+        while let Some(start) = sparse::next_data(&file, from)? {
+            file.seek(SeekFrom::Start(start))?;
+            piece.clear();
+            Read::by_ref(&mut file).take(PIECE as u64).read_to_end(&mut piece)?;
+            for (offset, part) in sparse::parts(&piece) {
+                if size < PIECE as u64 {
+                    hasher.update(part);
+                } else {
+                    hasher.update_rayon(part);
+                }
+                let first = start / sparse::BLOCK as u64 + (offset / sparse::BLOCK) as u64;
+                numbers.extend(first..first + part.len().div_ceil(sparse::BLOCK) as u64);
             }
+            from = start + piece.len() as u64;
+        }
+        for number in numbers.iter().chain([&(numbers.len() as u64)]) {
+            hasher.update(&number.to_le_bytes());
         }
         Ok(hasher.finalize())
     }
@@ -283,19 +296,6 @@ impl Cache {
 /// Bytes that a file takes, which has holes.
 fn bytes_on_disk(data: &fs::Metadata) -> u64 {
     data.len().min(data.blocks() * 512)
-}
-
-/// Writes bytes to the beginning of a file, with holes where they are zero: much of an instance's memory is.
-pub(crate) fn write_sparse(file: &mut File, bytes: &[u8]) -> io::Result<()> {
-    file.set_len(bytes.len() as u64)?;
-    for (number, block) in bytes.chunks(BLOCK).enumerate() {
-        if block.iter().any(|byte| *byte != 0) {
-            file.seek(SeekFrom::Start((number * BLOCK) as u64))?;
-            file.write_all(block)?;
-        }
-    }
-    file.seek(SeekFrom::End(0))?;
-    Ok(())
 }
 
 /// Reads the header of an entry whose MAC has been checked.
@@ -393,11 +393,29 @@ mod tests {
     #[test]
     fn blocks_of_zeros_come_back_as_such() {
         let (_folder, cache) = cache(10_000_000);
-        let mut bytes = vec![0; 5 * BLOCK + 7];
-        bytes[2 * BLOCK] = 1;
+        let mut bytes = vec![0; 5 * sparse::BLOCK + 7];
+        bytes[2 * sparse::BLOCK] = 1;
         let stored = cache.put(name("a"), b"", &bytes).unwrap();
         assert!(content(&stored) == bytes);
-        assert!(fs::metadata(&stored.path).unwrap().blocks() * 512 <= 3 * BLOCK as u64);
+        assert!(fs::metadata(&stored.path).unwrap().blocks() * 512 <= 3 * sparse::BLOCK as u64);
+        // Copied without its holes, it is the same entry; with another byte, or another length, it is none.
+        let whole = fs::read(&stored.path).unwrap();
+        fs::write(&stored.path, &whole).unwrap();
+        assert_eq!(cache.get(name("a")).unwrap(), stored);
+        for at in [0, 2 * sparse::BLOCK, 2 * sparse::BLOCK + 1, whole.len() - 1] {
+            let mut other = whole.clone();
+            other[at] ^= 1;
+            fs::write(&stored.path, &other).unwrap();
+            assert_eq!(cache.get(name("a")), None, "byte {at}");
+        }
+        let mut moved = whole.clone();
+        moved.rotate_right(sparse::BLOCK);
+        let mut longer = whole;
+        longer.resize(longer.len() + sparse::BLOCK, 0);
+        for other in [moved, longer] {
+            fs::write(&stored.path, &other).unwrap();
+            assert_eq!(cache.get(name("a")), None);
+        }
     }
 
     #[test]

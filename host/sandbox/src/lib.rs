@@ -31,6 +31,7 @@ mod runtime;
 mod sandbox;
 mod seal;
 mod sealer;
+mod sparse;
 mod steps;
 mod stream;
 mod wasi;

@@ -19,6 +19,7 @@ use wasmtime::{Engine, ExternType, Module, Store, ValType};
 use crate::bundle::BundleError;
 use crate::instance::HostState;
 use crate::memory::{Beginning, Beginnings, Image, ReadOnly, Written};
+use crate::sparse;
 
 /// What a runtime imports its state as.
 const STATE: &str = "state";
@@ -39,7 +40,7 @@ const COMPILED_FOLDER: &str = "compiled";
 /// Bytes of a page of WebAssembly memory.
 const PAGE: u64 = 65536;
 /// Bytes of a memory that are read in one call. What a call hands over is limited.
-const CHUNK: u32 = 64 * 1024 * 1024;
+const CHUNK: usize = 64 * 1024 * 1024;
 
 /// Whether a component that imports `name` is a runtime.
 pub(crate) fn imports(name: &str) -> bool {
@@ -202,7 +203,7 @@ impl Layout {
     /// Reads the state of an instance, and writes it as an image.
     pub(crate) async fn snapshot(&self, store: &mut Store<HostState>, instance: Instance) -> wasmtime::Result<Vec<u8>> {
         // A guest's limit on what it hands over is not a limit on the host that reads its memory.
-        store.set_hostcall_fuel(2 * CHUNK as usize);
+        store.set_hostcall_fuel(2 * CHUNK);
         let mut reader = Reader { store, instance };
         let mut image = Written::default();
         for number in 0..self.memories.len() {
@@ -229,12 +230,11 @@ impl Reader<'_> {
         let head: u64 = self.call(&format!("memory{number}-head"), (), |_, head| head).await?;
         let pages: u32 = self.call(&format!("memory{number}-pages"), (), |_, pages| pages).await?;
         let size = u64::from(pages) * PAGE;
-        let mut contents = Vec::with_capacity(usize::try_from(size)?);
-        while (contents.len() as u64) < size {
-            let from = contents.len() as u32;
-            let bytes = CHUNK.min(u32::try_from(size - u64::from(from))?);
-            self.call(&format!("memory{number}"), (from, bytes), |store, list: WasmList<u8>| {
-                contents.extend_from_slice(list.as_le_slice(&*store));
+        let mut contents = vec![0; usize::try_from(size)?];
+        for (index, chunk) in contents.chunks_mut(CHUNK).enumerate() {
+            let place = (u32::try_from(index * CHUNK)?, u32::try_from(chunk.len())?);
+            self.call(&format!("memory{number}"), place, |store, list: WasmList<u8>| {
+                sparse::copy(list.as_le_slice(&*store), chunk);
             })
             .await?;
         }

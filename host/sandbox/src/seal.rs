@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::hash::{Hash as _, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 
 use serde::{Deserialize, Serialize};
 use wasmtime::Engine;
@@ -420,16 +421,24 @@ pub(crate) fn seal(
     sink: &Arc<dyn LogSink>,
     progress: &dyn Fn(Stage),
 ) -> Result<SealedModule, SealError> {
-    if let Code::Runtime(runtime) = &candidate.bundle.code {
-        sandbox.runtime(runtime, progress)?;
-    }
     // Somebody else may have made it in the meantime.
     if caching == Caching::Yes
         && let Some(found) = find(sandbox, candidate)?
     {
         return Ok(found);
     }
-    sandbox.sealer().make(sandbox, candidate, caching, sink, progress)?.load(sandbox, candidate, false)
+    let made = thread::scope(|scope| {
+        let progress = |stage| {
+            // While `init` runs, which takes one thread, another prepares the runtime here. Should that fail, it is said by
+            // whoever needs it.
+            if let (Code::Runtime(runtime), Stage::Initialising) = (&candidate.bundle.code, stage) {
+                scope.spawn(|| _ = sandbox.runtime(runtime, &|_| {}));
+            }
+            progress(stage);
+        };
+        sandbox.sealer().make(sandbox, candidate, caching, sink, &progress)
+    });
+    made?.load(sandbox, candidate, false)
 }
 
 /// The compiled parts of a runtime, where they have been made before.

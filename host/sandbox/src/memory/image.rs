@@ -18,8 +18,8 @@ use wasmtime::LinearMemory;
 
 use super::space::Space;
 use super::{GUARD, RESERVATION};
-use crate::cache::write_sparse;
 use crate::native::Native;
+use crate::sparse;
 
 /// Bytes of a page of WebAssembly memory. A multiple of every system's pages.
 pub(super) const PAGE: usize = 65536;
@@ -70,15 +70,14 @@ impl Written {
     pub(crate) fn finish(self) -> Vec<u8> {
         let layout = serde_json::to_vec(&self.layout).expect("numbers can be written as JSON");
         let filled: usize = self.layout.memories.iter().map(|extent| extent.filled as usize * PAGE).sum();
-        let mut image = Vec::with_capacity(HEAD + filled);
-        image.extend_from_slice(MAGIC);
-        image.extend_from_slice(&(layout.len() as u32).to_le_bytes());
-        image.extend_from_slice(&layout);
-        for contents in self.contents {
-            image.resize(image.len().next_multiple_of(PAGE), 0);
-            image.extend_from_slice(&contents);
+        let mut image = vec![0; HEAD + filled];
+        let head = [MAGIC, (layout.len() as u32).to_le_bytes().as_slice(), &layout].concat();
+        image[..head.len()].copy_from_slice(&head);
+        let mut start = HEAD;
+        for (contents, extent) in self.contents.iter().zip(&self.layout.memories) {
+            sparse::copy(contents, &mut image[start..]);
+            start += extent.filled as usize * PAGE;
         }
-        image.resize(image.len().next_multiple_of(PAGE), 0);
         image
     }
 
@@ -157,7 +156,7 @@ impl Image {
     /// The same for an image that is in no file yet.
     pub(crate) fn of_bytes(bytes: &[u8]) -> io::Result<Arc<Self>> {
         let mut file = in_memory()?;
-        write_sparse(&mut file, bytes)?;
+        sparse::write(&mut file, bytes)?;
         file.rewind()?;
         Self::of_file(file)
     }

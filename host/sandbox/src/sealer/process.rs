@@ -56,7 +56,7 @@ fn run() -> io::Result<()> {
         #[expect(clippy::exit, reason = "nobody is left to whom anything could be said")]
         std::process::exit(0);
     })?;
-    let told = Told::stdout();
+    let told = Told::stdout()?;
     for (ask, blobs) in asks {
         let broken = RefCell::new(None);
         let tell = |tell: &Tell<wire::Made>| {

@@ -1,6 +1,8 @@
 //! What the processes that seal say to each other: frames of a JSON head and any number of blobs.
 
-use std::io::{self, BufRead, Read, Stdout, Write};
+use std::fs::File;
+use std::io::{self, BufRead, Read, Write};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,6 +18,7 @@ use crate::log::{LogLevel, LogSink, LogStream};
 use crate::native::Native;
 use crate::runtime::Runtime;
 use crate::seal::{SealError, Stage, WrittenSchema};
+use crate::sparse;
 use crate::steps::{Candidate, RuntimeCode};
 
 /// Bytes of the head of a frame.
@@ -241,11 +244,12 @@ pub(super) struct Initialised {
 
 /// Standard output, as what answers go to, and as a sink of what scorers log while they are sealed.
 #[derive(Clone)]
-pub(super) struct Told(Arc<Mutex<Stdout>>);
+pub(super) struct Told(Arc<Mutex<File>>);
 
 impl Told {
-    pub(super) fn stdout() -> Self {
-        Self(Arc::new(Mutex::new(io::stdout())))
+    pub(super) fn stdout() -> io::Result<Self> {
+        // Rust's own looks for the ends of lines.
+        Ok(Self(Arc::new(Mutex::new(io::stdout().as_fd().try_clone_to_owned()?.into()))))
     }
 
     pub(super) fn tell<T: Serialize>(&self, tell: &Tell<T>, blobs: &[&[u8]]) -> io::Result<()> {
@@ -261,15 +265,21 @@ impl LogSink for Told {
     }
 }
 
-/// Writes a frame: the length of the head, the number of blobs, the length of each, the head, the blobs.
+/// Writes a frame: the length of the head, the number of blobs, the length of each, the head, the blobs. Of a blob what is not
+/// zero: for each part where it begins, its length, and the part; at the end one without a length.
 pub(super) fn write<T: Serialize>(to: &mut impl Write, head: &T, blobs: &[&[u8]]) -> io::Result<()> {
     let head = serde_json::to_vec(head)?;
     for length in [head.len(), blobs.len()].into_iter().chain(blobs.iter().map(|blob| blob.len())) {
         to.write_all(&(length as u64).to_le_bytes())?;
     }
     to.write_all(&head)?;
+    let mut part = |start: usize, part: &[u8]| {
+        to.write_all(&[start as u64, part.len() as u64].map(u64::to_le_bytes).concat())?;
+        to.write_all(part)
+    };
     for blob in blobs {
-        to.write_all(blob)?;
+        sparse::parts(blob).try_for_each(|(start, bytes)| part(start, bytes))?;
+        part(0, &[])?;
     }
     to.flush()
 }
@@ -279,7 +289,6 @@ pub(super) fn read<T: DeserializeOwned>(from: &mut impl BufRead, limit: u64) -> 
     if from.fill_buf()?.is_empty() {
         return Ok(None);
     }
-    let too_large = || io::Error::new(io::ErrorKind::InvalidData, "a message is larger than it may be");
     let (head, blobs) = (read_length(from)?, read_length(from)?);
     if head > MAX_HEAD || blobs > MAX_BLOBS {
         return Err(too_large());
@@ -289,8 +298,10 @@ pub(super) fn read<T: DeserializeOwned>(from: &mut impl BufRead, limit: u64) -> 
     if total.is_none_or(|total| total > limit) {
         return Err(too_large());
     }
-    let head = serde_json::from_slice(&read_bytes(from, head)?)?;
-    let blobs = lengths.into_iter().map(|length| read_bytes(from, length)).collect::<io::Result<_>>()?;
+    let mut bytes = vec![0; head as usize];
+    from.read_exact(&mut bytes)?;
+    let head = serde_json::from_slice(&bytes)?;
+    let blobs = lengths.into_iter().map(|length| read_blob(from, length)).collect::<io::Result<_>>()?;
     Ok(Some((head, blobs)))
 }
 
@@ -300,13 +311,31 @@ fn read_length(from: &mut impl Read) -> io::Result<u64> {
     Ok(u64::from_le_bytes(length))
 }
 
-/// Reads so many bytes. Memory is set aside for what is announced, within reason, and taken as they come.
-fn read_bytes(from: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(length.min(MAX_RESERVED) as usize);
-    if from.take(length).read_to_end(&mut bytes)? as u64 != length {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+fn too_large() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a message is larger than it may be")
+}
+
+/// Reads a blob of this length. Memory is set aside for what is announced, within reason, and taken as parts come.
+fn read_blob(from: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
+    let mut blob = vec![0; length.min(MAX_RESERVED) as usize];
+    loop {
+        let (start, part) = (read_length(from)?, read_length(from)?);
+        if part == 0 {
+            grow(&mut blob, length)?;
+            return Ok(blob);
+        }
+        let end = start.checked_add(part).filter(|end| *end <= length).ok_or_else(too_large)?;
+        grow(&mut blob, end)?;
+        from.read_exact(&mut blob[start as usize..end as usize])?;
     }
-    Ok(bytes)
+}
+
+/// Appends zeros where it is shorter.
+fn grow(blob: &mut Vec<u8>, length: u64) -> io::Result<()> {
+    let missing = (length as usize).saturating_sub(blob.len());
+    blob.try_reserve(missing).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    blob.resize(blob.len() + missing, 0);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -324,6 +353,17 @@ mod tests {
     }
 
     #[test]
+    fn zeros_are_not_sent() {
+        let mut blob = vec![0; 20 * sparse::BLOCK + 3];
+        blob[7 * sparse::BLOCK + 5] = 1;
+        let mut bytes = Vec::new();
+        write(&mut bytes, &(), &[&blob, &[0; 5]]).unwrap();
+        assert!(bytes.len() < 2 * sparse::BLOCK, "{} bytes", bytes.len());
+        let ((), blobs) = read(&mut bytes.as_slice(), u64::MAX).unwrap().unwrap();
+        assert!(blobs == [blob, vec![0; 5]]);
+    }
+
+    #[test]
     fn a_frame_that_is_too_large_or_cut_is_refused_and_takes_no_memory() {
         let mut bytes = Vec::new();
         write(&mut bytes, &(), &[b"abc"]).unwrap();
@@ -335,7 +375,12 @@ mod tests {
         assert!(read::<()>(&mut huge.as_slice(), u64::MAX).is_err());
         let huge = [2_u64, 2, u64::MAX, u64::MAX].map(u64::to_le_bytes).concat();
         assert!(read::<()>(&mut huge.as_slice(), u64::MAX).is_err());
-        let announced = [2_u64, 1, 1 << 60].map(u64::to_le_bytes).concat();
-        assert!(read::<()>(&mut [announced, b"{}".to_vec()].concat().as_slice(), u64::MAX).is_err());
+        let null = b"null".to_vec();
+        let announced = [4_u64, 1, 1 << 60].map(u64::to_le_bytes).concat();
+        assert!(read::<()>(&mut [announced.clone(), null.clone()].concat().as_slice(), u64::MAX).is_err());
+        for part in [[1 << 59, 5], [(1 << 60) - 1, 2], [u64::MAX, 2], [0, 0]] {
+            let frame = [announced.clone(), null.clone(), part.map(u64::to_le_bytes).concat()].concat();
+            assert!(read::<()>(&mut frame.as_slice(), u64::MAX).is_err(), "{part:?}");
+        }
     }
 }

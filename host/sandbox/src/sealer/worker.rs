@@ -31,7 +31,7 @@ fn run() -> io::Result<()> {
     if let Some(readable) = &work.readable {
         drop(Confinement::new(Profile::Worker).readable(readable).apply());
     }
-    let told = Told::stdout();
+    let told = Told::stdout()?;
     let sandbox = Sandbox::new(&work.config, None).map_err(io::Error::other)?;
     match step(&sandbox, work.task, blobs, &told) {
         Ok(()) => Ok(()),
