@@ -20,7 +20,7 @@
 //! written to through this mapping, or one of the place's own, which the kernel made at a write. The kernel says which are of
 //! the third kind, whether they are in memory, in swap or on their way between places in memory, and all of these are
 //! made equal to the image, or given back. A page that has been made equal stays the place's own, and is looked at
-//! again after each instance that follows; now and then those that the instance has not changed are given back. What is
+//! again after each instance that follows; now and then long runs that the instance has not changed are given back. What is
 //! beyond the image is given back and closed. Where the kernel cannot say, all pages are given back.
 
 mod arena;

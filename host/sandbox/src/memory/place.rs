@@ -14,10 +14,11 @@ use super::image::MemoryImage;
 const BLOCK: usize = 4096;
 /// What a block is that is not in the file.
 const ZEROS: [u8; BLOCK] = [0; BLOCK];
-/// At every so many-th reset the pages that the instance has not changed are given back. To look at a page costs about a
-/// quarter of faulting it in again, so pages that one request in some changes stay, and those that one large request
-/// has changed do not make all that follow slower.
+/// At every so many-th reset long runs of pages that the instance has not changed are given back: what one large request
+/// has taken does not make all that follow slower.
 pub(super) const SWEEP: u32 = 16;
+/// Bytes of such a run at least. To give back what one request in some changes would cost more than to look at it.
+pub(super) const RUN: usize = 32 * BLOCK;
 
 /// A memory of an instance. When it is dropped its place is made as it was, and given to the next.
 #[derive(Debug)]
@@ -97,7 +98,12 @@ impl Place {
 
     /// Makes a range equal to the image, and says how many blocks were not.
     fn restore(&self, image: &MemoryImage, range: Range<usize>) -> io::Result<u64> {
-        let sweep = self.resets.is_multiple_of(SWEEP);
+        let sweep = |unchanged: Range<usize>| {
+            if unchanged.len() < RUN || !self.resets.is_multiple_of(SWEEP) {
+                return Ok(());
+            }
+            self.arena.space.give_back(self.base() + unchanged.start..self.base() + unchanged.end)
+        };
         #[expect(unsafe_code, reason = "it is a mapping")]
         // SAFETY: the range is accessible, and the instance that had it is gone: this is called when the engine drops its
         // memory.
@@ -115,20 +121,11 @@ impl Place {
             }
             block.copy_from_slice(pristine);
             dirtied += 1;
-            if sweep {
-                self.give_back(unchanged)?;
-            }
+            sweep(unchanged)?;
             unchanged = end..end;
         }
-        if sweep {
-            self.give_back(unchanged)?;
-        }
+        sweep(unchanged)?;
         Ok(dirtied)
-    }
-
-    /// Gives back the pages of a range that is as the image is.
-    fn give_back(&self, range: Range<usize>) -> io::Result<()> {
-        self.arena.space.give_back(self.base() + range.start..self.base() + range.end)
     }
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::image::{HEAD, PAGE};
 use super::pagemap::PageMap;
-use super::place::SWEEP;
+use super::place::{RUN, SWEEP};
 use super::*;
 use crate::native::Native;
 
@@ -139,10 +139,10 @@ fn own_pages(map: &PageMap, all: &Range<u64>, most: u64) -> (u64, Vec<Range<u64>
 
 #[test]
 fn pages_that_are_written_to_no_more_are_given_back() {
-    let (arena, image) = (arena(), image());
+    let (arena, image) = (Arena::new(1, usize::MAX).unwrap(), image());
     let memory = image.memories().next().unwrap();
     let Some(map) = &arena.pagemap else { return };
-    let used = |pages: &[usize]| {
+    let used = |pages: Range<usize>| {
         let mut place = arena.take(Some(memory.clone()), memory.size(), None).unwrap();
         let contents = bytes(&mut place);
         for page in pages {
@@ -152,16 +152,16 @@ fn pages_that_are_written_to_no_more_are_given_back() {
         drop(place);
         own_pages(map, &(start..start + memory.size() as u64), 0).1
     };
-    let small = SMALL as u64;
-    let beyond = 2 * PAGE / SMALL;
-    assert_eq!(used(&[1, 2, 4, beyond]).len(), 3, "they are kept for the next");
-    let mut left = 0;
-    for _ in 0..SWEEP {
-        let own = used(&[2]);
-        assert!(own.iter().any(|range| range.contains(&(2 * small))), "what is written to each time stays: {own:?}");
-        left = own.len();
+    let pages = |ranges: Vec<Range<u64>>| -> Vec<_> {
+        ranges.iter().map(|range| range.start as usize / SMALL..range.end as usize / SMALL).collect()
+    };
+    let all = 3 * PAGE / SMALL;
+    let long = RUN / SMALL + 3;
+    assert_eq!(pages(used(0..all)), [0..all], "they are kept for the next");
+    for _ in 1..SWEEP {
+        assert_eq!(pages(used(long..long + 1)), [0..all]);
     }
-    assert_eq!(left, 1, "the others do not");
+    assert_eq!(pages(used(long..long + 1)), [long..all], "what is written to each time stays, and what is short");
 }
 
 #[test]
