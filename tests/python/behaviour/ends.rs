@@ -54,11 +54,11 @@ fn memory_that_is_used_up_is_an_exception() {
 
 #[test]
 fn a_body_that_does_not_fit_into_the_memory_fails_its_request_and_no_other() {
-    let server = serve(&folder("ends")).args("--memory 128MiB").start();
+    let server = serve(&folder("ends")).args("--memory 160MiB").start();
     assert_well(&server);
     let padding = " ".repeat(80 << 20);
     assert_script_failed(&server.score(&format!(r#"{{"end": "well"{padding}}}"#)));
-    server.logged("it needed more memory than the limit of 134217728 bytes");
+    server.logged("it needed more memory than the limit of 167772160 bytes");
     assert_well(&server);
 }
 

@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain, compress
 from operator import attrgetter
 from types import CodeType
@@ -45,8 +46,10 @@ def prepare() -> None:
 
 def _set_memory_aside() -> None:
     """Has the memory grow by what a large request takes, and leaves it free: a request that finds it there need not have it
-    grow, which is a call of the system for each piece, and it is not taken from the machine before it is used."""
-    bytearray(_ASIDE)
+    grow, which is a call of the system for each piece, and it is not taken from the machine before it is used. Where the limit
+    leaves no room for it, requests do without."""
+    with suppress(MemoryError):
+        bytearray(_ASIDE)
 
 
 def _warm_blas() -> None:
