@@ -182,14 +182,14 @@ pub(crate) async fn run(
     ((outcome, timing), Some(store))
 }
 
-/// Calls `run`. A runtime is told of the request without its body, and takes that itself.
+/// Calls `run`, without the body for a runtime that takes it itself.
 pub(crate) async fn call_run(
     scorer: &Linked,
     instance: &Scorer,
     store: &mut Store<HostState>,
     mut request: Request,
 ) -> wasmtime::Result<Result<Response, Fault>> {
-    if scorer.is_runtime() {
+    if scorer.takes_body {
         store.data_mut().body = mem::take(&mut request.body);
     }
     instance.scorebox_scoring_scoring().call_run(store, &request).await

@@ -13,22 +13,19 @@ pub(crate) struct Linked {
     pre: ScorerPre<HostState>,
     /// What its memories begin as, where they are in places of ours.
     beginnings: Option<Beginnings>,
+    /// Whether it is given requests without their bodies, which it takes itself.
+    pub(crate) takes_body: bool,
 }
 
 impl Linked {
     /// A component, whose memories are the engine's business.
     pub(crate) fn component(pre: ScorerPre<HostState>) -> Self {
-        Self { pre, beginnings: None }
+        Self { pre, beginnings: None, takes_body: false }
     }
 
     /// A runtime with a state.
-    pub(crate) fn runtime(pre: ScorerPre<HostState>, beginnings: Beginnings) -> Self {
-        Self { pre, beginnings: Some(beginnings) }
-    }
-
-    /// Whether it is a runtime.
-    pub(crate) fn is_runtime(&self) -> bool {
-        self.beginnings.is_some()
+    pub(crate) fn runtime(pre: ScorerPre<HostState>, beginnings: Beginnings, takes_body: bool) -> Self {
+        Self { pre, beginnings: Some(beginnings), takes_body }
     }
 
     /// The engine that runs it.

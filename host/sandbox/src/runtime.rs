@@ -3,7 +3,7 @@
 //! A language's interpreter is too large to be compiled for each script. A runtime therefore keeps apart what changes: it
 //! imports a core module `state`, which exports its memories and its mutable globals, and exports an interface to read
 //! them. What it reads and never changes, such as its standard library, it imports as a module `library`. The body of a
-//! request it takes itself, from an interface that only runtimes are given. To seal a deployment is to run `init` on the state
+//! request it may take itself, from an interface that only runtimes are given. To seal a deployment is to run `init` on the state
 //! that the runtime begins with, to read what has become of it, and to write that as an [image](crate::memory). A
 //! deployment's instances are the shared code on its own state.
 
@@ -25,7 +25,7 @@ use crate::sparse;
 const STATE: &str = "state";
 /// What a runtime imports as its library.
 const LIBRARY: &str = "library";
-/// The interface from which a runtime takes the body of a request.
+/// The interface from which a runtime takes the body of a request, if it imports it: the request comes without.
 pub(crate) const BODY: &str = "scorebox:scoring/body@0.1.0";
 /// The interface by which a runtime's state is read.
 const STATE_READER: &str = "scorebox:scoring/state@0.1.0";
@@ -134,6 +134,7 @@ pub(crate) struct Compiled {
     library: Module,
     library_memory: Arc<ReadOnly>,
     pub(crate) layout: Arc<Layout>,
+    pub(crate) takes_body: bool,
 }
 
 /// What the memory of a library is exported as.
@@ -147,7 +148,8 @@ impl Compiled {
         let odd = || wasmtime::format_err!("its library is not one memory");
         let module = library.module(&[LIBRARY_MEMORY], &[] as &[&str]).ok_or_else(odd)?;
         let library_memory = library.memories().next().ok_or_else(odd)?.read_only()?;
-        Ok(Self { library: Module::new(engine, module)?, code, library_memory, layout: Arc::new(layout) })
+        let takes_body = code.component_type().get_import(engine, BODY).is_some();
+        Ok(Self { library: Module::new(engine, module)?, code, library_memory, layout: Arc::new(layout), takes_body })
     }
 
     /// Adds what the code imports, with a deployment's state, and says what the memories of an instance begin as.
@@ -179,10 +181,6 @@ impl Layout {
     /// Reads it off the import of a component.
     fn of(component: &Component, engine: &Engine) -> wasmtime::Result<Self> {
         let ty = component.component_type();
-        if ty.get_import(engine, BODY).is_none() {
-            // It would be given requests without their bodies.
-            wasmtime::bail!("it does not import `{BODY}`");
-        }
         let import = ty.get_import(engine, STATE).map(|import| import.ty);
         let Some(ComponentItem::Module(module)) = import else {
             wasmtime::bail!("it does not import a core module `{STATE}`");

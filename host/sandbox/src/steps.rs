@@ -175,7 +175,7 @@ pub(crate) fn link_runtime(sandbox: &Sandbox, compiled: &Compiled, state: &Arc<I
     let mut linker = sandbox.runtime_linker().clone();
     let types = |error: wasmtime::Error| SealError::Types(format!("{error:#}"));
     let beginnings = compiled.add_to_linker(&mut linker, state).map_err(types)?;
-    Ok(Linked::runtime(link(&linker, &compiled.code)?, beginnings))
+    Ok(Linked::runtime(link(&linker, &compiled.code)?, beginnings, compiled.takes_body))
 }
 
 /// What the instances that are made to seal a scorer are given.
