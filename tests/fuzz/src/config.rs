@@ -82,12 +82,12 @@ fn check_all(path: &Path, file: &str, environment: &[(String, String)], command_
         let same = again.settings.iter().find(|setting| setting.name == *name).map(|setting| &setting.value);
         assert_eq!(same, Some(value), "{name}");
     }
-    if let Some(workers) = configured.workers
-        && let Some((_, arguments)) = environment.iter().rev().find(|(name, _)| name == "GUNICORN_CMD_ARGS")
+    let given = |name| configured.settings.iter().find(|setting| setting.name == name);
+    if let Some(workers) = &configured.workers
+        && let Some(Setting { value: arguments, .. }) = given("GUNICORN_CMD_ARGS")
     {
         assert!(workers.without_effect.len() <= arguments.len() + 1, "each is of an argument");
         // Threads multiply workers.
-        let given = |name| configured.settings.iter().find(|setting| setting.name == name);
         let count = given("WORKER_COUNT").and_then(|count| count.value.trim().parse::<usize>().ok()).unwrap_or(1);
         assert!(workers.concurrency.map_or(1, std::num::NonZeroUsize::get) >= count);
     }
