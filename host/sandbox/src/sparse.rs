@@ -7,7 +7,8 @@ use std::iter::from_fn;
 /// Bytes that are looked at together.
 pub(crate) const BLOCK: usize = 64 * 1024;
 
-static ZEROS: [u8; BLOCK] = [0; BLOCK];
+/// A block that is zero.
+pub(crate) static ZEROS: [u8; BLOCK] = [0; BLOCK];
 
 /// What is not zero, in order: blocks, those that follow each other together, with where they begin.
 pub(crate) fn parts(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {

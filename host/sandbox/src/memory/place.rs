@@ -9,11 +9,10 @@ use wasmtime::LinearMemory;
 
 use super::arena::{Arena, Warm};
 use super::image::MemoryImage;
+use crate::sparse;
 
 /// Bytes that are compared and copied together: the smallest page of a system.
 const BLOCK: usize = 4096;
-/// What a block is that is not in the file.
-const ZEROS: [u8; BLOCK] = [0; BLOCK];
 /// At every so many-th reset long runs of pages that the instance has not changed are given back: what one large request
 /// has taken does not make all that follow slower.
 pub(super) const SWEEP: u32 = 16;
@@ -114,7 +113,7 @@ impl Place {
             let at = range.start + number * BLOCK;
             let end = at + block.len();
             // The file's part ends at a multiple of a block.
-            let pristine = pristine.get(at..end).unwrap_or(&ZEROS[..block.len()]);
+            let pristine = pristine.get(at..end).unwrap_or(&sparse::ZEROS[..block.len()]);
             if pristine == block {
                 unchanged.end = end;
                 continue;

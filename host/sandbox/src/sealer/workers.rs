@@ -203,8 +203,10 @@ impl<T> Drop for Worker<T> {
     fn drop(&mut self) {
         let _ = self.child.kill();
         // The system takes its memory back first, for which nobody has to wait.
-        let process = Pid::from_child(&self.child);
-        thread::spawn(move || _ = waitpid(Some(process), WaitOptions::empty()));
+        if let Ok(None) = self.child.try_wait() {
+            let process = Pid::from_child(&self.child);
+            thread::spawn(move || _ = waitpid(Some(process), WaitOptions::empty()));
+        }
     }
 }
 
