@@ -42,6 +42,7 @@ use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use crate::lane::{Lane, LaneLimits, LaneUsage, Priority};
+use crate::memory;
 use crate::outcome::Refused;
 use schedule::{Entry, Schedule};
 
@@ -54,7 +55,12 @@ mod schedule;
 mod tests;
 
 /// How long a thread looks for work before it sleeps.
-const SEARCH: Duration = Duration::from_micros(30);
+const SHORT_SEARCH: Duration = Duration::from_micros(30);
+/// The same where the last one that had none got some within [`SOON`]: from clients that send one request after the other,
+/// to wake a thread would take longer than a request.
+const LONG_SEARCH: Duration = Duration::from_micros(150);
+/// Twice as long as it would be if no thread had to be woken.
+const SOON: Duration = Duration::from_micros(300);
 
 /// How much may run and wait at the same time.
 #[derive(Debug, Clone, Copy)]
@@ -179,6 +185,10 @@ struct State {
     sleeping: usize,
     /// Whether a thread is looking for work, or has been woken to. One is enough: it wakes the next if there is more.
     searching: bool,
+    /// How long the next one looks.
+    search: Duration,
+    /// When a guest was last put into a queue.
+    pushed: Instant,
     /// When a sleeping thread wakes by itself; `None` if none does, or it is not known.
     alarm: Option<Instant>,
 }
@@ -202,7 +212,14 @@ impl fmt::Debug for Queues {
 // Guests hold their lanes, and the last to let go of a lane takes the lock. So whatever holds a guest is dropped without it.
 impl Queues {
     fn new(capacity: Capacity) -> Arc<Self> {
-        let state = State { schedule: Schedule::new(capacity), sleeping: 0, searching: false, alarm: None };
+        let state = State {
+            schedule: Schedule::new(capacity),
+            sleeping: 0,
+            searching: false,
+            search: SHORT_SEARCH,
+            pushed: Instant::now(),
+            alarm: None,
+        };
         Arc::new(Self {
             state: Mutex::new(state),
             available: Condvar::new(),
@@ -227,6 +244,7 @@ impl Queues {
         let now = Instant::now();
         let mut state = self.lock();
         state.schedule.push(entry, now);
+        state.pushed = now;
         self.events.fetch_add(1, Ordering::Relaxed);
         self.wake(&mut state, now);
     }
@@ -237,6 +255,7 @@ impl Queues {
         let mut state = self.lock();
         let pushed_out = state.schedule.make_room(&entry.control, patience, now)?;
         state.schedule.push(entry, now);
+        state.pushed = now;
         self.events.fetch_add(1, Ordering::Relaxed);
         self.wake(&mut state, now);
         drop(state);
@@ -279,7 +298,7 @@ impl Queues {
 
     /// Takes the next guest; waits for one. `None` when the threads have to end.
     fn next(&self) -> Option<Entry> {
-        let mut waited = false;
+        let mut waits_since = None;
         let mut state = self.lock();
         let mut searching = false;
         loop {
@@ -293,9 +312,13 @@ impl Queues {
                 if searching {
                     state.searching = false;
                 }
+                if let Some(since) = waits_since {
+                    let soon = state.pushed.saturating_duration_since(since) < SOON;
+                    state.search = if soon { LONG_SEARCH } else { SHORT_SEARCH };
+                }
                 self.wake(&mut state, now);
                 drop(state);
-                if waited {
+                if waits_since.is_some() {
                     // What the thread has done since its last guest is nobody's.
                     cpu::lap();
                 }
@@ -304,13 +327,13 @@ impl Queues {
             if state.schedule.is_over() {
                 return None;
             }
-            waited = true;
+            waits_since.get_or_insert(now);
             if !searching && !state.searching {
                 searching = true;
                 state.searching = true;
-                let events = self.events.load(Ordering::Relaxed);
+                let (events, search) = (self.events.load(Ordering::Relaxed), state.search);
                 drop(state);
-                self.look_for_a_while(events);
+                self.look_for_a_while(events, search);
                 state = self.lock();
                 continue;
             }
@@ -343,9 +366,9 @@ impl Queues {
 
     /// Waits for work without sleeping: while requests come one after the other, falling asleep and being woken would be
     /// most of what they take.
-    fn look_for_a_while(&self, events: usize) {
+    fn look_for_a_while(&self, events: usize, search: Duration) {
         let start = Instant::now();
-        while self.events.load(Ordering::Relaxed) == events && start.elapsed() < SEARCH {
+        while self.events.load(Ordering::Relaxed) == events && start.elapsed() < search {
             std::hint::spin_loop();
         }
     }
@@ -683,6 +706,7 @@ where
         }
         this.control.yielded.store(false, Ordering::Relaxed);
         this.control.begin_turn(now);
+        let _turn = memory::Turn::begin();
         match guest.as_mut().poll(cx) {
             Poll::Ready((value, rest)) => {
                 this.end(End::Done(value));

@@ -42,6 +42,8 @@ struct Idle {
 pub(super) struct Warm {
     pub(super) number: usize,
     pub(super) image: MemoryImage,
+    /// Where its own pages are, if that is known: offsets from its base, in order.
+    pub(super) own: Option<Vec<Range<usize>>>,
     /// How often it has been made so.
     pub(super) resets: u32,
 }

@@ -10,6 +10,7 @@
 //! place    addresses for one memory; the image mapped privately    (place.rs)
 //! arena    the places of the process, and who has which            (arena.rs)
 //! pagemap  which pages of a place are its own, from the kernel     (pagemap.rs)
+//! turn     whether these can have become more meanwhile            (turn.rs)
 //! stacks   native stacks, which the same engine needs              (stacks.rs)
 //! space    reserved addresses, and what is done to them            (space.rs)
 //! ```
@@ -22,6 +23,10 @@
 //! made equal to the image, or given back. A page that has been made equal stays the place's own, and is looked at
 //! again after each instance that follows; now and then long runs that the instance has not changed are given back. What is
 //! beyond the image is given back and closed. Where the kernel cannot say, all pages are given back.
+//!
+//! To ask the kernel takes a quarter of the time of a short request, since it looks at each page of the image. It is not
+//! asked where it would say the same as the last time: where the instance has had all its time in one turn of a thread, and
+//! that thread no page fault.
 
 mod arena;
 mod image;
@@ -29,6 +34,7 @@ mod pagemap;
 mod place;
 mod space;
 mod stacks;
+mod turn;
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +48,7 @@ use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 pub(crate) use arena::Arena;
 pub(crate) use image::{Image, MemoryImage, ReadOnly, Written};
 pub(crate) use stacks::Stacks;
+pub(crate) use turn::Turn;
 
 /// Addresses that compiled code takes for reachable from a memory's base: it checks no bounds within. The engine's default
 /// for memories of 32 bits, fixed here because places are made with it.

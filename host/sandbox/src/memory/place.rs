@@ -9,6 +9,8 @@ use wasmtime::LinearMemory;
 
 use super::arena::{Arena, Warm};
 use super::image::MemoryImage;
+use super::pagemap::PageMap;
+use super::turn::Moment;
 use crate::sparse;
 
 /// Bytes that are compared and copied together: the smallest page of a system.
@@ -28,21 +30,35 @@ pub(super) struct Place {
     /// Bytes that are accessible.
     size: usize,
     capacity: usize,
+    /// Where its own pages were when this began, if that is known: offsets from its base, in order.
+    own: Option<Vec<Range<usize>>>,
+    /// When this began.
+    since: Option<Moment>,
     /// How often it has been made equal to its image.
     resets: u32,
+}
+
+/// What has come of making pages equal to the image.
+#[derive(Debug, Default)]
+struct Restored {
+    /// Blocks that were not.
+    dirtied: u64,
+    /// Whether some were given back.
+    gave_back: bool,
 }
 
 impl Place {
     /// A place that nobody has, and which is as its image is.
     pub(super) fn warm(arena: Arc<Arena>, warm: Warm, capacity: usize) -> Self {
-        let Warm { number, image, resets } = warm;
-        Self { arena, number, size: image.size(), image: Some(image), capacity, resets }
+        let Warm { number, image, own, resets } = warm;
+        let size = image.size();
+        Self { arena, number, size, image: Some(image), capacity, own, since: Moment::now(), resets }
     }
 
     /// The place of this number, which nobody has, without the `size` bytes that are mapped in it.
     pub(super) fn cold(arena: Arc<Arena>, number: usize, size: usize, capacity: usize) -> io::Result<Self> {
         // Whatever fails from here on, all that is mapped is unmapped before another gets the place.
-        let mut place = Self { arena, number, image: None, size, capacity, resets: 0 };
+        let mut place = Self { arena, number, image: None, size, capacity, own: None, since: None, resets: 0 };
         place.arena.space.close(place.base()..place.base() + size)?;
         place.size = 0;
         Ok(place)
@@ -73,34 +89,58 @@ impl Place {
     }
 
     /// Makes everything equal to the image.
-    fn reset(&self, image: &MemoryImage) -> io::Result<()> {
+    fn reset(&mut self, image: &MemoryImage) -> io::Result<()> {
         let (base, end) = (self.base(), self.base() + image.size());
         // What has grown is not part of it.
         self.arena.space.close(end..self.base() + self.size)?;
-        let Some(pagemap) = &self.arena.pagemap else { return self.arena.space.give_back(base..end) };
-        let (mut from, mut kept, mut dirtied) = (base, 0, 0);
+        let mut restored = Restored::default();
+        let known = self.own.take().filter(|_| self.since.is_some_and(Moment::no_fault_since));
+        let own = if let Some(known) = known {
+            known.iter().try_for_each(|range| self.restore(image, range.clone(), &mut restored))?;
+            known
+        } else {
+            let Some(pagemap) = &self.arena.pagemap else { return self.arena.space.give_back(base..end) };
+            self.restore_what_is_own(image, pagemap, &mut restored)?
+        };
+        self.arena.dirtied.fetch_add(restored.dirtied, Ordering::Relaxed);
+        self.own = (!restored.gave_back).then_some(own);
+        Ok(())
+    }
+
+    /// Makes those pages equal to the image that the kernel names, and returns where they are.
+    fn restore_what_is_own(
+        &self,
+        image: &MemoryImage,
+        pagemap: &PageMap,
+        restored: &mut Restored,
+    ) -> io::Result<Vec<Range<usize>>> {
+        let (base, end) = (self.base(), self.base() + image.size());
+        let first = self.arena.addresses(&(base..base)).start;
+        let (mut from, mut kept, mut ranges) = (base, 0, Vec::new());
         while from < end && kept < self.arena.keep {
-            let first = self.arena.addresses(&(base..base)).start;
             let most = (self.arena.keep - kept).div_ceil(BLOCK) as u64;
             let walked = pagemap.own(self.arena.addresses(&(from..end)), most, |own| {
                 let range = (own.start - first) as usize..(own.end - first) as usize;
                 kept += range.len();
-                dirtied += self.restore(image, range)?;
+                self.restore(image, range.clone(), restored)?;
+                ranges.push(range);
                 Ok(())
             })?;
             from = base + (walked - first) as usize;
         }
-        self.arena.dirtied.fetch_add(dirtied, Ordering::Relaxed);
         // More than is kept in memory.
-        self.arena.space.give_back(from..end)
+        self.arena.space.give_back(from..end)?;
+        Ok(ranges)
     }
 
-    /// Makes a range equal to the image, and says how many blocks were not.
-    fn restore(&self, image: &MemoryImage, range: Range<usize>) -> io::Result<u64> {
-        let sweep = |unchanged: Range<usize>| {
-            if unchanged.len() < RUN || !self.resets.is_multiple_of(SWEEP) {
+    /// Makes a range equal to the image.
+    fn restore(&self, image: &MemoryImage, range: Range<usize>, restored: &mut Restored) -> io::Result<()> {
+        let sweeps = self.resets.is_multiple_of(SWEEP);
+        let mut sweep = |unchanged: Range<usize>| {
+            if unchanged.len() < RUN || !sweeps {
                 return Ok(());
             }
+            restored.gave_back = true;
             self.arena.space.give_back(self.base() + unchanged.start..self.base() + unchanged.end)
         };
         #[expect(unsafe_code, reason = "it is a mapping")]
@@ -108,7 +148,7 @@ impl Place {
         // memory.
         let own = unsafe { self.arena.space.write(self.base() + range.start..self.base() + range.end) };
         let pristine = image.pristine();
-        let (mut dirtied, mut unchanged) = (0, range.start..range.start);
+        let mut unchanged = range.start..range.start;
         for (number, block) in own.chunks_mut(BLOCK).enumerate() {
             let at = range.start + number * BLOCK;
             let end = at + block.len();
@@ -119,12 +159,11 @@ impl Place {
                 continue;
             }
             block.copy_from_slice(pristine);
-            dirtied += 1;
+            restored.dirtied += 1;
             sweep(unchanged)?;
             unchanged = end..end;
         }
-        sweep(unchanged)?;
-        Ok(dirtied)
+        sweep(unchanged)
     }
 }
 
@@ -133,8 +172,8 @@ impl Drop for Place {
         match self.image.take() {
             Some(image) => match self.reset(&image) {
                 Ok(()) => {
-                    let resets = self.resets.wrapping_add(1);
-                    self.arena.put_warm(Warm { number: self.number, image, resets });
+                    let (own, resets) = (self.own.take(), self.resets.wrapping_add(1));
+                    self.arena.put_warm(Warm { number: self.number, image, own, resets });
                 }
                 Err(error) => {
                     tracing::error!("a memory cannot be reset, and is unmapped: {error}");

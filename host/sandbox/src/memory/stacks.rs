@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::{StackCreator, StackMemory};
 
 use super::space::Space;
+use super::turn::Moment;
 
 /// Inaccessible bytes below a stack.
 const GUARD: usize = 64 * 1024;
@@ -73,7 +74,7 @@ unsafe impl StackCreator for Stacks {
         if size > self.0.size {
             wasmtime::bail!("a stack is asked for that is larger than {} bytes", self.0.size);
         }
-        Ok(Box::new(Stack { number: self.0.take()?, shared: Arc::clone(&self.0) }))
+        Ok(Box::new(Stack { number: self.0.take()?, shared: Arc::clone(&self.0), since: Moment::now() }))
     }
 }
 
@@ -82,6 +83,8 @@ unsafe impl StackCreator for Stacks {
 struct Stack {
     shared: Arc<Shared>,
     number: usize,
+    /// When this began.
+    since: Option<Moment>,
 }
 
 impl Drop for Stack {
@@ -93,7 +96,12 @@ impl Drop for Stack {
         unsafe {
             self.shared.space.write(kept..end).fill(0);
         }
-        match self.shared.space.give_back(start..kept) {
+        // There are pages below only if there was a page fault.
+        let given_back = match self.since {
+            Some(since) if since.no_fault_since() => Ok(()),
+            _ => self.shared.space.give_back(start..kept),
+        };
+        match given_back {
             Ok(()) => {
                 self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).used_before.push(self.number);
             }

@@ -104,27 +104,68 @@ proptest! {
     #[test]
     fn whatever_is_written_the_next_finds_the_image(
         rounds in prop::collection::vec(
-            (prop::collection::btree_set(0..3 * PAGE, 0..80), 0..3_usize), 1..20),
+            (prop::collection::btree_set(0..3 * PAGE, 0..80), 0..3_usize, 1..4_usize), 1..20),
         is_told in any::<bool>(),
+        in_turns in any::<bool>(),
     ) {
         let (mut arena, image) = (Arena::new(1, KEEP).unwrap(), image());
         if !is_told {
             Arc::get_mut(&mut arena).unwrap().pagemap = None;
         }
         let memory = image.memories().next().unwrap();
-        for (places, more) in rounds {
+        let again = |(places, more, times): (BTreeSet<usize>, usize, usize)| vec![(places, more); times];
+        for (places, more) in rounds.into_iter().flat_map(again) {
+            let _turn = in_turns.then(Turn::begin);
             let mut place = arena.take(Some(memory.clone()), memory.size(), None).unwrap();
             prop_assert_eq!(bytes(&mut place), expected(&memory));
             place.grow_to(memory.size() + more * PAGE).unwrap();
             let contents = bytes(&mut place);
             prop_assert!(contents[memory.size()..].iter().all(|byte| *byte == 0));
-            let places: BTreeSet<usize> = places;
             for at in places {
                 contents[at] ^= 0xff;
             }
             contents[memory.size()..].fill(0xee);
         }
     }
+}
+
+#[test]
+fn the_kernel_is_asked_unless_all_was_in_one_turn_without_a_page_fault() {
+    let (mut arena, image) = (Arena::new(1, usize::MAX).unwrap(), image());
+    let memory = image.memories().next().unwrap();
+    if arena.pagemap.is_none() {
+        return;
+    }
+    let take = |arena: &Arc<Arena>| {
+        let mut place = arena.take(Some(memory.clone()), memory.size(), None).unwrap();
+        assert_eq!(bytes(&mut place), expected(&memory));
+        place
+    };
+    let write = |arena: &Arc<Arena>, page: usize| bytes(&mut take(arena))[page * SMALL] ^= 1;
+    let turn = Turn::begin();
+    write(&arena, 1);
+    assert_eq!(arena.pages_dirtied(), 1, "there was a fault, and it was asked which pages are its own");
+    // Who would ask now finds nobody: all is given back, and nothing is counted.
+    let pagemap = Arc::get_mut(&mut arena).unwrap().pagemap.take();
+    write(&arena, 1);
+    assert_eq!(arena.pages_dirtied(), 2, "it was not asked");
+    drop(turn);
+    write(&arena, 1);
+    assert_eq!(arena.pages_dirtied(), 2, "it would have been asked: this was in no turn");
+    Arc::get_mut(&mut arena).unwrap().pagemap = pagemap;
+    let turn = Turn::begin();
+    write(&arena, 1);
+    assert_eq!(arena.pages_dirtied(), 3);
+    write(&arena, 2);
+    assert_eq!(arena.pages_dirtied(), 4, "it was asked: there was a fault");
+    Arc::get_mut(&mut arena).unwrap().pagemap = None;
+    let mut place = take(&arena);
+    drop(turn);
+    let _turn = Turn::begin();
+    bytes(&mut place)[2 * SMALL] ^= 1;
+    drop(place);
+    assert_eq!(arena.pages_dirtied(), 4, "it would have been asked: these were two turns");
+    drop(take(&arena));
 }
 
 /// The ranges that the kernel names, from the first address, and how far it has looked.
