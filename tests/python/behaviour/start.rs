@@ -143,3 +143,22 @@ fn a_check_says_in_which_line_run_assigns_a_global() {
         assert!(checked.stderr.contains("score.py:10: run() assigns the global `count`"), "{checked:?}");
     }
 }
+
+#[test]
+fn a_request_to_warm_up_with_is_scored_before_the_snapshot() {
+    let folder = script(
+        "import json\n\ncalls = 0\n\n\ndef init():\n    pass\n\n\ndef run(data):\n    global calls\n    calls += 1\n    \
+         return [calls, json.loads(data)[\"data\"]]\n",
+    );
+    fs::write(folder.path().join("request.json"), r#"{"data": "warm"}"#).expect("it can be written to");
+    let server = serve(folder.path()).args("--env SCOREBOX_WARM_UP=request.json").start();
+    for data in ["a", "b"] {
+        // Each begins where the last one before the snapshot ended.
+        assert_eq!(server.score(&format!(r#"{{"data": "{data}"}}"#)).json(), serde_json::json!([33, data]));
+    }
+    fs::write(folder.path().join("request.json"), "{}").expect("it can be written to");
+    let ended = serve(folder.path()).args("--env SCOREBOX_WARM_UP=request.json").refused();
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let reason = "request.json, which SCOREBOX_WARM_UP names: KeyError: 'data'";
+    assert!(ended.stderr.contains(reason), "{ended:?}");
+}

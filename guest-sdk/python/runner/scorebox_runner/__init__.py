@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import time
 import traceback
 
 from flask import Response
@@ -35,7 +36,18 @@ _log = logging.getLogger("azmlinfsrv")
 CHECK = "SCOREBOX_CHECK"
 """Environment variable that asks for advice on the script, besides deploying it."""
 
+WARM_UP = "SCOREBOX_WARM_UP"
+"""Environment variable that names a file of the app with the body of a request. `run()` is called with it before the
+snapshot, so that requests find the interpreter's code specialised, caches filled and modules imported."""
+
 _REHEARSALS = 32
+"""Requests before the snapshot: as many as it takes until nothing is specialised any more."""
+
+_LONGEST_WARM_UP = 10.0
+"""Seconds after which no further request is made to warm up."""
+
+_REHEARSED = b"id\n\nPOST\nhttp\n/score\n?a=1\n127.0.0.1\nhost: localhost\ncontent-type: application/json"
+"""The head of requests before the snapshot."""
 
 _script: script.Script
 _context: context.ScoringContext
@@ -98,6 +110,7 @@ def _init() -> None:
     _script.invoke_init()
     _description = schemas.describe(_script)
     _context = context.enter()
+    _warm_up()
     randomness.settle()
     _rehearse()
     snapshot.prepare()
@@ -125,16 +138,48 @@ def _run(head: RequestHead, body: bytes) -> responses.Answer:
     return responses.of_value(result)
 
 
+def _warm_up() -> None:
+    """Calls `run()` with the request that the author of the script names, if there is one.
+
+    What that leaves in the script's state is in the snapshot: this is why nobody but the author asks for it. Raises
+    `UserScriptError` where the file cannot be read, or `run()` fails.
+    """
+    name = os.environ.get(WARM_UP)
+    if not name:
+        return
+    path = os.path.join(os.environ.get("AML_APP_ROOT", os.getcwd()), name)
+    try:
+        with open(path, "rb") as file:
+            body = file.read()
+    except OSError as error:
+        raise UserScriptError(f"{WARM_UP} names {path}, which cannot be read: {error.strerror}") from None
+    end = time.monotonic() + _LONGEST_WARM_UP
+    for _ in range(_REHEARSALS):
+        head = RequestHead(_REHEARSED)
+        _context.begin(head, body)
+        try:
+            result = _script.invoke_run(_script.arguments(head, body))
+            if not isinstance(result, Response):
+                responses.of_value(result)
+        except BaseException as error:
+            reason = operator_text(error.__cause__ or error)
+            raise UserScriptError(f"run() fails with {path}, which {WARM_UP} names: {reason}") from None
+        finally:
+            _context.forget()
+            output.finish()
+        if time.monotonic() > end:
+            break
+
+
 def _rehearse() -> None:
     """Does what every request does, often enough for the interpreter to have specialised the code for it.
 
     The script is left out: how often its `run()` has been called may matter to it.
     """
-    request = b"id\n\nPOST\nhttp\n/score\n?a=1\n127.0.0.1\nhost: localhost\ncontent-type: application/json"
     body = b'{"": [0, 0.5, "", null, {}]}'
     for _ in range(_REHEARSALS):
         randomness.renew()
-        head = RequestHead(request)
+        head = RequestHead(_REHEARSED)
         head.headers_by_title()
         _context.begin(head, body)
         try:

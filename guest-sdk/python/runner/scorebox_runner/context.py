@@ -39,12 +39,14 @@ class ScoringContext(RequestContext):
         self._globals.client_request_id = head.client_request_id
 
     def forget(self) -> None:
-        """Undoes `begin`, and forgets the request if it has been built."""
+        """Undoes `begin`, and forgets what the request has left: there was none before it."""
         for name in ("request", "url_adapter"):
             self.__dict__.pop(name, None)
         self._head = None
         self._body = b""
-        for name in ("request_id", "client_request_id"):
+        self._session = None
+        self._after_request_functions.clear()
+        for name in list(self._globals):
             self._globals.pop(name)
 
     @cached_property

@@ -13,7 +13,7 @@ from itertools import chain, compress
 from operator import attrgetter
 from types import CodeType
 
-from . import door
+from . import door, models
 
 _NEEDED_LATER = ("encodings.latin_1", "encodings.ascii", "encodings.utf_16", "encodings.utf_32", "encodings.idna")
 """Modules that are imported on first use, which would otherwise be in each request."""
@@ -33,6 +33,7 @@ def prepare() -> None:
     _keep_source_lines()
     _warm_blas()
     _warm_narwhals()
+    models.warm()
     try:
         raise RuntimeError from ValueError()
     except RuntimeError as error:

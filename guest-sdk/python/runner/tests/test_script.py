@@ -158,5 +158,32 @@ class Deployments(unittest.TestCase):
         self.assertIn("UserScriptException: Caught an unhandled exception from the user script", error["traceback"])
 
 
+class WarmUp(unittest.TestCase):
+    def calls(self):
+        return json.loads(score(b"x")[1])
+
+    def test_run_is_called_before_the_snapshot_with_the_request_that_is_named(self):
+        self.assertEqual(deploy(self, "counts.py"), "")
+        self.assertEqual(self.calls(), {"calls": 1, "data": "x", "g": 3})
+        self.assertEqual(deploy(self, "counts.py", SCOREBOX_WARM_UP="request.txt"), "")
+        self.assertEqual(runner._script.run.__globals__["calls"], 32)
+        self.assertEqual(self.calls(), {"calls": 33, "data": "x", "g": 3})
+
+    def test_a_long_warm_up_is_cut_short(self):
+        with mock.patch.object(runner, "_LONGEST_WARM_UP", -1):
+            self.assertEqual(deploy(self, "counts.py", SCOREBOX_WARM_UP="request.txt"), "")
+        self.assertEqual(self.calls()["calls"], 2)
+
+    def test_what_cannot_warm_up_is_refused(self):
+        answer = deploy(self, "counts.py", SCOREBOX_WARM_UP="nothing.txt")
+        self.assertEqual(
+            answer, f"SCOREBOX_WARM_UP names {SCRIPTS}/nothing.txt, which cannot be read: No such file or directory"
+        )
+        answer = deploy(self, "counts.py", SCOREBOX_WARM_UP="fail.txt")
+        self.assertEqual(
+            answer, f"run() fails with {SCRIPTS}/fail.txt, which SCOREBOX_WARM_UP names: ValueError: call 1"
+        )
+
+
 if __name__ == "__main__":
     unittest.main()
