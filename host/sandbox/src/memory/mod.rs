@@ -34,9 +34,9 @@ mod pagemap;
 mod place;
 mod space;
 mod stacks;
-mod turn;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
