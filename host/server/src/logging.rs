@@ -24,6 +24,7 @@ use std::io::{self, BufWriter, Write as _};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use time::OffsetDateTime;
 use tracing::field::{Field, Visit};
@@ -43,6 +44,9 @@ pub const QUEUE_BYTES: usize = 8 << 20;
 
 /// What a record counts for at least in the queue, which bounds their number.
 pub const RECORD_MIN_BYTES: usize = 256;
+
+/// How long the writing thread rests after it has written all there was. A record is written that much later at most.
+const REST: Duration = Duration::from_millis(2);
 
 /// The logger of this program's own records.
 const LOGGER: &str = "scorebox";
@@ -197,8 +201,12 @@ impl<W: io::Write> io::Write for QueueOutput<W> {
         result
     }
 
+    /// Is called when there is no more to write. Then there is a rest: a record that finds the thread asleep wakes it, which takes
+    /// the request's thread longer than the record.
     fn flush(&mut self) -> io::Result<()> {
-        self.output.flush()
+        let flushed = self.output.flush();
+        std::thread::sleep(REST);
+        flushed
     }
 }
 
