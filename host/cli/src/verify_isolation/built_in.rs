@@ -9,10 +9,10 @@ use super::drive::{Ask, Ending, Findings, Input, Scanner};
 use super::secret::Secrets;
 
 const SCANNER: &str = include_str!("scanner.wat");
-/// One in so many requests grows by so many pages: by so many that they are given back to the system afterwards.
-const PAGES: [(u64, u64); 3] = [(512, 200), (64, 40), (8, 12)];
-/// All others grow by these.
-const FEW_PAGES: u64 = 2;
+/// So many of 512 requests grow by so many pages; the first ones by so many that they are given back to the system
+/// afterwards. All others grow by none: then a place can be restored without asking the kernel for its pages.
+const GROWTH: [(u64, u64); 4] = [(1, 200), (8, 40), (64, 12), (256, 2)];
+const OF_GROWTH: u64 = 512;
 
 /// The two forms of the scanner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,9 +92,25 @@ const HOLD: u64 = 4;
 pub(super) struct BuiltIn;
 
 impl BuiltIn {
+    /// A number below `of` for a request. Not in the order of the requests, which go to the deployments in turn: so each of
+    /// them has requests of all kinds.
+    fn draw(number: u64, of: u64, shift: u32) -> u64 {
+        (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> shift) % of
+    }
+
+    fn pages(number: u64) -> u64 {
+        let mut place = Self::draw(number, OF_GROWTH, 16);
+        for (share, pages) in GROWTH {
+            if place < share {
+                return pages;
+            }
+            place -= share;
+        }
+        0
+    }
+
     fn end(number: u64) -> (Ending, u64) {
-        // Not in the order of the numbers, so that no end has only requests of one deployment.
-        let mut place = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % OF;
+        let mut place = Self::draw(number, OF, 32);
         for (ending, code, share) in ENDS {
             if place < share {
                 return (ending, code);
@@ -112,11 +128,9 @@ impl Scanner for BuiltIn {
             Ask::Answer => (Ending::Answer, 0),
             Ask::Hold => (Ending::Aborted, HOLD),
         };
-        let pages =
-            PAGES.iter().find(|(every, _)| number.is_multiple_of(*every)).map_or(FEW_PAGES, |(_, pages)| *pages);
         let mut body = secrets.masked(number).to_vec();
         body.extend(code.to_le_bytes());
-        body.extend(pages.to_le_bytes());
+        body.extend(Self::pages(number).to_le_bytes());
         Some((Input { body, ..Input::default() }, ending))
     }
 
@@ -158,6 +172,17 @@ mod tests {
         let sealed = sandbox.seal("a", "1", &bundle, &Limits::default(), Arc::new(NoLog), &|_| ());
         let error = sealed.unwrap_err().to_string();
         assert!(error.contains("table.set"), "{error}");
+    }
+
+    #[test]
+    fn each_of_four_deployments_grows_by_all_amounts_as_often_as_it_is_to() {
+        for deployment in 0..4 {
+            for (share, pages) in GROWTH {
+                let numbers = (0..OF_GROWTH * 400).filter(|number| number % 4 == deployment);
+                let times = numbers.filter(|number| BuiltIn::pages(*number) == pages).count() as u64;
+                assert!(times > share * 50 && times < share * 150, "{deployment}, {pages}: {times} times");
+            }
+        }
     }
 
     #[test]
