@@ -98,26 +98,22 @@ impl BuiltIn {
         (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> shift) % of
     }
 
+    /// What is drawn by a number where each thing has a share of the numbers; `None` beyond all shares.
+    fn drawn<T>(mut number: u64, things: impl IntoIterator<Item = (u64, T)>) -> Option<T> {
+        things.into_iter().find_map(|(share, thing)| {
+            let is_drawn = number < share;
+            number = number.saturating_sub(share);
+            is_drawn.then_some(thing)
+        })
+    }
+
     fn pages(number: u64) -> u64 {
-        let mut place = Self::draw(number, OF_GROWTH, 16);
-        for (share, pages) in GROWTH {
-            if place < share {
-                return pages;
-            }
-            place -= share;
-        }
-        0
+        Self::drawn(Self::draw(number, OF_GROWTH, 16), GROWTH).unwrap_or(0)
     }
 
     fn end(number: u64) -> (Ending, u64) {
-        let mut place = Self::draw(number, OF, 32);
-        for (ending, code, share) in ENDS {
-            if place < share {
-                return (ending, code);
-            }
-            place -= share;
-        }
-        (Ending::Answer, 0)
+        let ends = ENDS.map(|(ending, code, share)| (share, (ending, code)));
+        Self::drawn(Self::draw(number, OF, 32), ends).unwrap_or((Ending::Answer, 0))
     }
 }
 
