@@ -7,13 +7,7 @@ use serde_json::{Value, json};
 
 /// Prints a line about the machine and how busy it is.
 pub(crate) fn describe() {
-    println!(
-        "{}, {} cores, Linux {}, load average {}",
-        processor(),
-        cores(),
-        file("/proc/sys/kernel/osrelease"),
-        load_average()
-    );
+    println!("{}, {} cores, Linux {}, load average {}", processor(), cores(), kernel(), load_average());
 }
 
 /// The same as data.
@@ -21,9 +15,15 @@ pub(crate) fn raw() -> Value {
     json!({
         "processor": processor(),
         "cores": cores(),
-        "kernel": file("/proc/sys/kernel/osrelease"),
+        "kernel": kernel(),
         "load_average_before": load_average(),
     })
+}
+
+/// Its version, without what a distribution has added.
+fn kernel() -> String {
+    let release = file("/proc/sys/kernel/osrelease");
+    release.split(['.', '-']).take(2).collect::<Vec<_>>().join(".")
 }
 
 fn cores() -> usize {
