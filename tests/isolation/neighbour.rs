@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use scorebox_tests::process::hermetic;
 use scorebox_tests::python::succeed;
 use scorebox_tests::wait::{SetOnFailure, eventually, median};
@@ -15,7 +16,7 @@ use scorebox_tests::{Client, Request, Serve, Server};
 #[allow(dead_code, reason = "the program `hostile` uses the rest")]
 mod component;
 
-use component::{Guest, Written};
+use component::{Guest, Written, hundred_thousand_functions, with_core_modules};
 
 /// Requests of a window, and windows of each kind.
 const REQUESTS: usize = 200;
@@ -31,6 +32,11 @@ const SLICES: Duration = Duration::from_millis(40);
 /// How much longer it may be where threads are shared: the attackers have a turn of 5 ms each, and what they answer is
 /// copied.
 const TURNS: Duration = Duration::from_millis(500);
+
+/// How long a request may take at most while a module is compiled that is hard to compile.
+const ANSWERED: Duration = Duration::from_secs(1);
+/// How long that may be in coming.
+const COMPILED: Duration = Duration::from_mins(3);
 
 /// The attacks, by the first byte of the body.
 const ATTACKS: &[(u8, &str, &str)] = &[
@@ -203,4 +209,54 @@ fn another_kind_of_request_to_the_server_that_is_attacked_gets_its_turns() {
         println!("the same server, while it {what}: {found:?}, {:.2} times", found.ratio());
         assert!(found.beside <= found.alone + TURNS, "while it {what}: {found:?}");
     }
+}
+
+/// Asks again and again until told to stop, and returns how long each answer took.
+fn ask_until(server: &Server, stop: &AtomicBool) -> Vec<Duration> {
+    let mut client = server.connect();
+    let mut times = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let begin = Instant::now();
+        let response = client.send(&Request::score("well")).expect("an answer");
+        times.push(begin.elapsed());
+        assert_eq!((response.status, response.text()), (200, "ok"));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    times
+}
+
+#[test]
+fn requests_are_answered_within_a_second_while_a_hundred_thousand_functions_are_deployed_beside_them() {
+    let _alone = alone();
+    let (written, first) = Guest::new().serve();
+    let (_other, second) = Guest::new().serve();
+    let (server, neighbour) = (first.start(), second.start());
+    let new = written.path().with_extension("new");
+    fs::write(&new, with_core_modules(&Guest::new().component(), &[hundred_thousand_functions()])).expect("a file");
+    fs::rename(&new, written.path()).expect("the folder is ours");
+    let deployed = || server.log().iter().filter(|line| line.contains("is deployed as")).count();
+    assert_eq!(deployed(), 1);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _failure = SetOnFailure(&stop);
+        let [own, others] = [&server, &neighbour].map(|server| scope.spawn(|| ask_until(server, &stop)));
+        let begin = Instant::now();
+        server.process().signal(Signal::HUP);
+        eventually(COMPILED, "it is deployed", || deployed() == 2);
+        let took = begin.elapsed();
+        stop.store(true, Ordering::Relaxed);
+        for (who, times) in [("the same server", own), ("another server", others)] {
+            let times = times.join().expect("all are answered");
+            let slowest = times.iter().max().copied().unwrap_or_default();
+            println!(
+                "100,000 functions, deployed after {took:?}: {who} gave {} answers within {slowest:?}",
+                times.len()
+            );
+            assert!(
+                times.len() >= 100 && slowest <= ANSWERED,
+                "{who} gave {} answers, within {slowest:?}",
+                times.len()
+            );
+        }
+    });
 }

@@ -1,14 +1,20 @@
 //! Compiling a module, and running its `init`, in processes with limits of the system.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use scorebox_tests::fixtures::{self, IRIS};
-use scorebox_tests::process::{Ended, Process};
+use scorebox_tests::process::{Ended, Process, descendants};
 use scorebox_tests::server::{Serve, Server, free_port};
 use scorebox_tests::wait::{PATIENCE, eventually};
 use tempfile::TempDir;
+
+/// How long a request may take while a deployment is made.
+const ANSWERED: Duration = Duration::from_millis(500);
+/// Sockets of a worker: a pair with which its runtime wakes itself up.
+const SOCKETS: usize = 2;
 
 /// The guest `says`, with a file that tells its `init` what to do.
 fn says(file: &str) -> (TempDir, Serve) {
@@ -24,14 +30,6 @@ fn assert_refused(ended: &Ended, texts: &[&str]) {
     for text in texts {
         assert!(ended.stderr.contains(text), "no {text:?} in {}", ended.stderr);
     }
-}
-
-/// The processes that a process has started, and those that they have.
-fn descendants(pid: u32) -> Vec<u32> {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let children: Vec<u32> = children.split_whitespace().filter_map(|child| child.parse().ok()).collect();
-    let further: Vec<u32> = children.iter().flat_map(|child| descendants(*child)).collect();
-    children.into_iter().chain(further).collect()
 }
 
 /// The worker that a server has, once it has limited itself.
@@ -87,14 +85,14 @@ fn a_worker_has_limits_few_descriptors_and_no_rights() {
     let names: Vec<_> = environment.split(|byte| *byte == 0).filter(|part| !part.is_empty()).collect();
     assert_eq!(names.len(), 1, "{:?}", String::from_utf8_lossy(&environment));
     let descriptors = fs::read_dir(format!("/proc/{worker}/fd")).expect("its descriptors");
-    let targets: Vec<PathBuf> = descriptors.flatten().filter_map(|fd| fs::read_link(fd.path()).ok()).collect();
-    let text = |target: &Path| target.to_string_lossy().into_owned();
-    let is_own =
-        |target: &PathBuf| ["pipe:", "anon_inode:", "/memfd:"].iter().any(|kind| text(target).starts_with(kind));
-    // Its own runtime wakes itself up through a pair of sockets.
-    let others: Vec<_> =
-        targets.iter().filter(|target| !is_own(target) && !text(target).starts_with("socket:")).collect();
-    assert!(others.is_empty(), "{targets:?}");
+    let targets = descriptors.flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
+    let targets: Vec<_> = targets.map(|target| target.to_string_lossy().into_owned()).collect();
+    let of = |kind: &str| targets.iter().filter(|target| target.starts_with(kind)).count();
+    // Its own are no way to anybody else.
+    let own = of("anon_inode:") + of("/memfd:");
+    assert_eq!(of("pipe:"), 3, "{targets:?}");
+    assert!(of("socket:") <= SOCKETS, "{targets:?}");
+    assert_eq!(own + of("pipe:") + of("socket:"), targets.len(), "{targets:?}");
 }
 
 #[test]
@@ -142,7 +140,9 @@ fn requests_are_scored_while_a_deployment_is_made_and_after_its_worker_died() {
     server.process().signal(Signal::HUP);
     let worker = worker(server.process());
     for _ in 0..20 {
+        let begin = Instant::now();
         assert_eq!(server.score(IRIS).status, 200);
+        assert!(begin.elapsed() <= ANSWERED, "answered after {:?}", begin.elapsed());
     }
     kill(worker);
     server.logged("what is deployed goes on serving");

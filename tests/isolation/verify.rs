@@ -61,7 +61,7 @@ fn nothing_of_100000_requests_is_found_by_a_later_one_or_by_the_host_and_the_con
     assert_eq!(report["scanners"].as_array().map(Vec::len), Some(1));
     let scanner = &report["scanners"][0];
     assert_eq!(scanner["name"], "built-in");
-    assert_at_least(scanner, "/deployments", 2);
+    assert_eq!(number(scanner, "/deployments"), 7);
     for end in ["answered", "trapped", "failed", "out of memory", "stopped at its deadline", "aborted"] {
         // Some of these are one in 400, and of those that take long nearly all are stopped at their deadline where other
         // work has the cores: the promise is about what is found, and this that none of the ends is left out.
@@ -78,12 +78,14 @@ fn nothing_of_100000_requests_is_found_by_a_later_one_or_by_the_host_and_the_con
 #[test]
 fn nothing_is_found_by_the_scanner_in_python_and_its_control_is() {
     let cache = python::compiled_cache();
-    let arguments = "verify-isolation --json --requests 1000 --python-requests 200 --cache-dir";
+    // The number of a request decides how it ends, and in Python one in 200 is to run into its deadline: after so many of
+    // the first scanner, some of these do.
+    let arguments = "verify-isolation --json --requests 2700 --python-requests 200 --cache-dir";
     let report = passed(&Process::start(scorebox().args(arguments.split(' ')).arg(cache)).wait(LONG));
     let scanner = &report["scanners"][1];
     assert_eq!(scanner["name"], "python");
     assert_at_least(scanner, "/requests", 200);
-    for end in ["answered", "failed", "aborted"] {
+    for end in ["answered", "failed", "stopped at its deadline", "aborted"] {
         assert_at_least(scanner, &format!("/ends/{end}"), 1);
     }
     assert_at_least(scanner, "/secrets_of_live_instances_found", 1);

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use scorebox_tests::fixtures::IRIS;
 use scorebox_tests::wait::{PATIENCE, eventually};
 use scorebox_tests::{Client, Request, Serve, Server};
@@ -111,6 +114,33 @@ fn a_body_that_comes_slower_than_16_kib_a_second_is_answered_with_408() {
 }
 
 #[test]
+fn what_came_of_a_body_at_once_saves_up_no_time_for_the_rest() {
+    let server = Serve::guest("echo").args("--body-timeout 1s").start();
+    let mut client = server.connect();
+    // At 16 KiB a second this would have taken two minutes.
+    let request = Request::score(vec![b'b'; 4 << 20]).to_bytes();
+    client.write(&request[..2 << 20]).unwrap();
+    let start = Instant::now();
+    assert!(client.readable_within(Duration::from_secs(5)).unwrap(), "it may be silent for 5 s");
+    assert_eq!(client.read().unwrap().status, 408);
+    assert!(start.elapsed() > Duration::from_millis(900), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_body_that_comes_slowly_but_steadily_has_the_time_that_it_takes() {
+    let server = Serve::guest("echo").args("--body-timeout 400ms").start();
+    let mut client = server.connect();
+    let start = Instant::now();
+    // 100 kB a second.
+    for piece in Request::score(vec![b'b'; 200_000]).to_bytes().chunks(2_000) {
+        client.write(piece).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(client.read().unwrap().status, 200);
+    assert!(start.elapsed() > Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[test]
 fn clients_that_go_away_in_the_middle_of_a_body_leave_nothing_behind() {
     let server = Serve::guest("echo").args("--max-bodies 2MiB --max-connections 64").start();
     let request = Request::score(vec![b'b'; 1_500_000]).to_bytes();
@@ -150,6 +180,42 @@ fn a_head_that_is_too_long_is_answered_with_431() {
     // The server stops reading before all is sent.
     let _ = client.write(&Request::get("/livez").header("x-long", "l".repeat(1_000_000)).to_bytes());
     assert_eq!(client.read_head().unwrap().status, 431);
+    assert_healthy(&server);
+}
+
+#[test]
+fn the_head_of_a_request_has_the_same_limits_in_http_2_and_the_connection_goes_on() {
+    let server = Serve::example("iris-rust").start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        // The host, the method and the path are no headers in HTTP/2.
+        for (path_length, headers, value_length, status) in [
+            (0, 100, 1, 200),
+            (0, 101, 1, 431),
+            (0, 1_000, 1, 431),
+            (0, 1, 8_000, 200),
+            (0, 1, 8_190, 431),
+            (4_000, 0, 0, 404),
+            (4_094, 0, 0, 414),
+        ] {
+            let mut request = hyper::Request::get(format!("http://scorebox.test/livez{}", "a".repeat(path_length)));
+            for number in 0..headers {
+                request = request.header(format!("x-{number}"), "v".repeat(value_length));
+            }
+            let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
+            assert_eq!(response.status(), status, "{path_length} {headers} {value_length}");
+        }
+        // Of a cookie there may be many pieces.
+        let request = (0..200).fold(hyper::Request::get("http://scorebox.test/livez"), |request, number| {
+            request.header("cookie", format!("c{number}=1"))
+        });
+        let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 200);
+    });
     assert_healthy(&server);
 }
 

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use scorebox_tests::fixtures::IRIS;
 use scorebox_tests::wait::{PATIENCE, SetOnFailure, eventually};
 use scorebox_tests::{Client, Ended, Request, Response, Serve, Server};
 use serde_json::Value;
@@ -199,14 +200,25 @@ fn a_connection_that_was_there_before_can_ask_whether_the_server_is_ready_and_is
 
 #[test]
 fn a_connection_that_is_kept_and_idle_does_not_delay_the_end() {
+    assert_idle_does_not_delay_the_end(&Request::get("/"));
+}
+
+#[test]
+fn a_connection_that_is_idle_after_a_body_in_chunks_does_not_delay_the_end() {
+    assert_idle_does_not_delay_the_end(&Request::json(IRIS).chunked(7));
+}
+
+/// Has a server end while a connection is kept on which this was asked.
+#[track_caller]
+fn assert_idle_does_not_delay_the_end(request: &Request) {
     let server = Serve::example("iris-rust").args("--grace 20s").start();
     let mut idle = server.connect();
-    assert_eq!(idle.send(&Request::get("/")).unwrap().status, 200);
+    assert_eq!(idle.send(request).expect("it is answered").status, 200);
     let _unused = server.connect();
     let start = Instant::now();
     assert_eq!(server.stop().code, Some(0));
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
-    assert_eq!(idle.read_to_end().unwrap(), b"");
+    assert_eq!(idle.read_to_end().expect("it ends"), b"");
 }
 
 #[test]

@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::sources::Tests;
 
+/// How it is said that a setting has no default.
+const NOTHING: [&str; 2] = ["none", "never"];
+
 /// The command that a promise is about when it names no other.
 const SERVE: &str = "serve";
 
@@ -97,10 +100,9 @@ impl Promise {
                 wrong.push(format!("{}: there is no setting `{code}`", self.number()));
                 continue;
             };
-            let said = self.text[position..].strip_prefix(", default ").map(value);
-            if let (Some(default), Some(said)) = (default, said)
-                && value(default) != said
-            {
+            let Some(said) = self.text[position..].strip_prefix(", default ").map(value) else { continue };
+            let default = default.as_deref().unwrap_or(NOTHING[0]);
+            if said != default && !(NOTHING.contains(&&*said) && NOTHING.contains(&default)) {
                 wrong.push(format!("{}: the default of `{code}` is {default}, not {said}", self.number()));
             }
         }
@@ -137,7 +139,19 @@ fn value(text: &str) -> String {
     number.replace(',', "") + &unit
 }
 
-/// The settings of a command, each with the default that its help shows.
+/// The default in a line of the help: what is shown as such, or else the first number after `by default`, as in `by default
+/// the lesser of these two, which is 300 s`, or else the first word.
+fn default_of(line: &str) -> Option<String> {
+    if let Some((_, default)) = line.split_once("[default: ") {
+        return Some(value(default));
+    }
+    let (_, default) = line.split_once("by default ").or_else(|| line.split_once("By default "))?;
+    let default = default.split([';', '[']).next().unwrap_or_default();
+    let number = default.find(|char: char| char.is_ascii_digit()).unwrap_or_default();
+    Some(value(&default[number..]))
+}
+
+/// The settings of a command, each with the default that its help says, in one way of writing.
 #[derive(Debug)]
 pub(crate) struct Flags(BTreeMap<String, Option<String>>);
 
@@ -152,10 +166,8 @@ impl Flags {
                 last = Some(flag.to_owned());
                 flags.insert(flag.to_owned(), None);
             }
-            if let Some((_, default)) = line.split_once("[default: ")
-                && let Some(last) = &last
-            {
-                flags.insert(last.clone(), default.split_once(']').map(|(default, _)| default.to_owned()));
+            if let (Some(last), Some(default)) = (&last, default_of(line)) {
+                flags.insert(last.clone(), Some(default));
             }
         }
         Self(flags)
@@ -171,8 +183,10 @@ mod tests {
         let sources =
             "#[test] fn holds() {} #[test] #[ignore] fn is_left_out() {} mod part { #[test] fn holds_too() {} }";
         let tests = Tests::of_sources(&[("limits", sources), ("scorebox-server", sources)]);
-        let help =
-            "Options:\n  -m, --memory <SIZE>\n      Memory [default: 1GiB]\n  --max-waiting <N>\n      [default: 1024]";
+        let help = "Options:\n  -m, --memory <SIZE>\n      Memory [default: 1GiB]\n  --max-waiting <N>\n      [default: 1024]\n  \
+                    --grace <TIME>  Time; by default 30 s [env: GRACE=]\n  \
+                    --timeout <TIME>  Time; by default the lesser of A and B, which is 300 s\n  \
+                    --queue-timeout <TIME>  By default twice as long as that\n  --park-after <TIME>  Time";
         let build = "  --strict  Be strict";
         let commands =
             [(SERVE, help), ("build", build)].map(|(name, help)| (name.to_owned(), Flags::of_help(help))).into();
@@ -246,5 +260,16 @@ mod tests {
     fn a_default_that_is_another_one_is_found() {
         assert_wrong("## 1. A\n**1.1** `--memory`, default 2 GiB. `limits::holds`.", "is 1GiB, not 2GiB");
         assert_wrong("## 1. A\n**1.1** `--memory`, default 1 MiB. `limits::holds`.", "is 1GiB, not 1MiB");
+        assert_wrong("## 1. A\n**1.1** `--grace`, default 10 s. `limits::holds`.", "is 30s, not 10s");
+        assert_wrong("## 1. A\n**1.1** `--timeout`, default 30 s. `limits::holds`.", "is 300s, not 30s");
+        assert_wrong("## 1. A\n**1.1** `--grace`, default none. `limits::holds`.", "is 30s, not none");
+        assert_wrong("## 1. A\n**1.1** `--park-after`, default 1 h. `limits::holds`.", "is none, not 1h");
+    }
+
+    #[test]
+    fn a_default_is_known_however_the_help_says_it() {
+        let document = "## 1. A\n**1.1** `--grace`, default 30 s, `--timeout`, default 300 s, `--queue-timeout`, default twice\n\
+                        that, `--park-after`, default never. `limits::holds`.";
+        assert_eq!(wrong(document), Vec::<String>::new());
     }
 }

@@ -154,6 +154,13 @@ pub fn post(stream: u32, path: &str) -> Vec<u8> {
     frame(kind::HEADERS, flag::END_HEADERS, stream, &block(&request("POST", path)))
 }
 
+/// The frames of a request to `/score` with JSON.
+pub fn json(stream: u32, body: &str) -> Vec<u8> {
+    let headers = [request("POST", "/score"), vec![("content-type", "application/json")]].concat();
+    let head = frame(kind::HEADERS, flag::END_HEADERS, stream, &block(&headers));
+    [head, data(stream, flag::END_STREAM, body.as_bytes())].concat()
+}
+
 /// A frame of a body.
 pub fn data(stream: u32, flags: u8, body: &[u8]) -> Vec<u8> {
     frame(kind::DATA, flags, stream, body)
@@ -232,6 +239,25 @@ impl Connection {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < end => {}
                 Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The body of the answer on a stream, once all of it has come. What comes on others is forgotten.
+    pub fn body(&mut self, stream: u32) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let frame = self.read(PATIENCE)?.ok_or(ErrorKind::UnexpectedEof)?;
+            if frame.stream != stream {
+                continue;
+            }
+            match frame.kind {
+                kind::DATA => body.extend_from_slice(&frame.payload),
+                kind::RST_STREAM => return Err(ErrorKind::ConnectionReset.into()),
+                _ => {}
+            }
+            if matches!(frame.kind, kind::DATA | kind::HEADERS) && frame.flags & flag::END_STREAM != 0 {
+                return Ok(body);
             }
         }
     }

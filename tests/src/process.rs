@@ -49,6 +49,23 @@ pub fn run_with_input<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>, i
     process.wait(PATIENCE)
 }
 
+/// The processes that a process has started, and those that they have.
+pub fn descendants(id: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+    let children = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let children: Vec<u32> =
+        children.flat_map(|ids| ids.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()).collect();
+    let further: Vec<u32> = children.iter().flat_map(|child| descendants(*child)).collect();
+    children.into_iter().chain(further).collect()
+}
+
+/// A figure of the memory of a process, `VmRSS` or `VmHWM` say, in bytes: none when the process has ended.
+pub fn memory(id: u32, figure: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix(figure)?.strip_prefix(':'))?;
+    Some(kib.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+}
+
 /// What a process has left behind.
 #[derive(Debug)]
 pub struct Ended {

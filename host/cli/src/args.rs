@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::builder::BoolishValueParser;
 use clap::{Parser, Subcommand};
+use scorebox_confinement::{Attempt, Profile};
 use scorebox_sandbox::{Limits, SealLimits};
 use scorebox_server::logging::LogFormat;
 use tracing::level_filters::LevelFilter;
@@ -317,7 +318,7 @@ pub(crate) struct ServeArgs {
     )]
     pub(crate) max_body: ByteSize,
     /// Memory for all bodies together, of requests and of answers that are not taken yet; when it is used up, requests are
-    /// answered with 429.
+    /// answered with 429. A tenant takes no more than it leaves free.
     #[arg(
         long,
         env = "SCOREBOX_MAX_BODIES",
@@ -326,7 +327,7 @@ pub(crate) struct ServeArgs {
         help_heading = "Limits on clients"
     )]
     pub(crate) max_bodies: ByteSize,
-    /// Time for a request body, and a second more for each 16 KiB of it.
+    /// Time in which nothing of a request body may come, and a second more for each 16 KiB that do.
     #[arg(long, env = "SCOREBOX_BODY_TIMEOUT", value_name = "TIME", value_parser = duration, default_value = "30s", help_heading = "Limits on clients")]
     pub(crate) body_timeout: Duration,
     /// Time for the head of a request.
@@ -438,9 +439,18 @@ pub(crate) struct DoctorArgs {
 /// `scorebox doctor-attempt`
 #[derive(Debug, clap::Args)]
 pub(crate) struct DoctorAttemptArgs {
-    /// What to try.
+    /// What to try; nothing for the report of what the kernel enforces.
     #[arg(value_name = "WHAT")]
-    pub(crate) what: String,
+    pub(crate) what: Option<Attempt>,
+    /// As which process.
+    #[arg(long = "as", value_name = "PROCESS")]
+    pub(crate) profile: Profile,
+    /// A file, in a folder that the process may read.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) readable: PathBuf,
+    /// Give nothing up before, so that it succeeds.
+    #[arg(long)]
+    pub(crate) unconfined: bool,
 }
 
 /// `scorebox compile-runtime`

@@ -3,11 +3,14 @@
 use std::fs;
 use std::num::NonZeroUsize;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{Command, Output};
 use std::thread::available_parallelism;
 
-use scorebox_confinement::{Attempt, attempt, is_root};
-use serde::Serialize;
+use scorebox_confinement::{Attempt, Profile, attempt, is_root};
+use scorebox_sandbox::open_page_map;
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
 use crate::args::{DoctorArgs, DoctorAttemptArgs};
 use crate::console;
@@ -19,8 +22,6 @@ use crate::second_wall;
 const REFUSED: u8 = 10;
 /// The signal with which a system call ends a process that only an intruder makes.
 const BAD_SYSTEM_CALL: i32 = 31;
-/// What is asked for in place of an attempt, to get the report.
-const REPORT: &str = "report";
 
 /// How well something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -49,9 +50,20 @@ impl Finding {
 /// Looks at the machine, and tries whether the second wall holds.
 pub(crate) fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
     let mut findings = vec![system(), user(), cores(), swap(), runtime()];
-    findings.extend(protections()?);
-    for what in Attempt::ALL {
-        findings.push(tried(what)?);
+    let folder = tempfile::tempdir();
+    let readable = folder.as_ref().map_or(Path::new("/"), TempDir::path).join("readable");
+    findings.extend(protections(&readable)?);
+    if let Err(error) = &folder {
+        findings.push(Finding::new(
+            "attempts at files",
+            Health::Note,
+            format!("not made, for want of a file: {error}"),
+        ));
+    }
+    for what in Attempt::ALL.into_iter().filter(|what| folder.is_ok() || !what.is_of_a_file()) {
+        for profile in Profile::ALL.into_iter().filter(|profile| what.is_refused_to(*profile)) {
+            findings.push(tried(what, profile, &readable)?);
+        }
     }
     if args.json {
         let json = serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "findings": findings });
@@ -63,7 +75,7 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
                 Health::Note => "note    ",
                 Health::Missing => "MISSING ",
             };
-            console::result(format_args!("{sign}{what:<28} {detail}"));
+            console::result(format_args!("{sign}{what:<38} {detail}"));
         }
     }
     let missing = findings.iter().filter(|finding| finding.health == Health::Missing).count();
@@ -73,29 +85,42 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One attempt, in a process of its own that has given up what a server gives up.
+/// One attempt, in a process of its own that has given up what a process of this kind gives up.
 pub(crate) fn doctor_attempt(args: &DoctorAttemptArgs) -> Result<(), Failure> {
-    let what = (args.what != REPORT).then(|| args.what.parse::<Attempt>()).transpose().map_err(Failure::usage)?;
-    let report = second_wall::bare();
-    match what {
+    let folder = args.readable.parent().ok_or_else(|| Failure::usage("--readable is to be a file in a folder"))?;
+    let report = (!args.unconfined).then(|| second_wall::bare(args.profile, folder));
+    match args.what {
         None => {
-            console::result(serde_json::to_string(&report).map_err(Failure::failed)?);
+            let report = serde_json::json!({ "protections": report, "has_page_map": open_page_map() });
+            console::result(report);
             Ok(())
         }
-        Some(what) => attempt(what).map_err(|error| Failure::with_code(REFUSED, error)),
+        Some(what) => attempt(what, &args.readable).map_err(|error| Failure::with_code(REFUSED, error)),
     }
 }
 
-fn run(what: &str) -> Result<Output, Failure> {
+/// Has a process try something, or report.
+fn run(what: Option<Attempt>, profile: Profile, readable: &Path) -> Result<Output, Failure> {
     Command::new("/proc/self/exe")
-        .args(["doctor-attempt", what])
+        .arg("doctor-attempt")
+        .args(what.map(Attempt::name))
+        .args(["--as", profile.name(), "--readable"])
+        .arg(readable)
         .output()
         .map_err(|error| Failure::failed(format!("cannot start a process: {error}")))
 }
 
-fn protections() -> Result<Vec<Finding>, Failure> {
-    let output = run(REPORT)?;
-    let report: Vec<(String, serde_json::Value)> = serde_json::from_slice(&output.stdout)
+/// What a confined process says of itself.
+#[derive(Debug, Deserialize)]
+struct Reported {
+    protections: Vec<(String, serde_json::Value)>,
+    /// Whether it can ask which pages it has written to.
+    has_page_map: bool,
+}
+
+fn protections(readable: &Path) -> Result<Vec<Finding>, Failure> {
+    let output = run(None, Profile::Server { outgoing: false }, readable)?;
+    let Reported { protections, has_page_map } = serde_json::from_slice(&output.stdout)
         .map_err(|error| Failure::failed(format!("a confined process does not work here ({error}): {output:?}")))?;
     let finding = |(what, state): (String, serde_json::Value)| {
         let detail = state["why"].as_str().unwrap_or("enforced").to_owned();
@@ -106,11 +131,18 @@ fn protections() -> Result<Vec<Finding>, Failure> {
         };
         Finding { what: format!("second wall: {what}"), health, detail }
     };
-    Ok(report.into_iter().map(finding).collect())
+    let (health, detail) =
+        if has_page_map { (Health::Ok, "told by the kernel") } else { (Health::Note, second_wall::NO_PAGE_MAP) };
+    let pages = Finding::new("pages written to", health, detail);
+    Ok(protections.into_iter().map(finding).chain([pages]).collect())
 }
 
-fn tried(what: Attempt) -> Result<Finding, Failure> {
-    let output = run(what.name())?;
+fn tried(what: Attempt, profile: Profile, readable: &Path) -> Result<Finding, Failure> {
+    if what.is_of_a_file() {
+        // Anew for each: one that succeeds may have removed it.
+        fs::write(readable, "readable").map_err(|error| Failure::failed(format!("{}: {error}", readable.display())))?;
+    }
+    let output = run(Some(what), profile, readable)?;
     let (health, detail) = match (output.status.code(), output.status.signal()) {
         (Some(code), _) if code == i32::from(REFUSED) => {
             (Health::Ok, format!("refused: {}", String::from_utf8_lossy(&output.stderr).trim()))
@@ -119,7 +151,7 @@ fn tried(what: Attempt) -> Result<Finding, Failure> {
         (Some(0), _) => (Health::Missing, "a confined process can do it".to_owned()),
         _ => (Health::Missing, format!("cannot be told: {}", output.status)),
     };
-    Ok(Finding { what: format!("attempt: {}", what.name()), health, detail })
+    Ok(Finding { what: format!("attempt: {} ({})", what.name(), profile.name()), health, detail })
 }
 
 fn system() -> Finding {

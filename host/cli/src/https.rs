@@ -12,11 +12,13 @@ use ureq::typestate::AgentScope;
 use crate::failure::Failure;
 
 /// A client for this URL, and no other. It trusts the authorities whose certificates are in a file, or else those that the
-/// system trusts.
+/// system trusts. Proxies are those of the environment (`HTTPS_PROXY`, `NO_PROXY` and the like), and none for what is not
+/// https: a proxy would read tokens, and change keys.
 pub(crate) fn client(url: &str, ca_file: Option<&Path>) -> Result<ConfigBuilder<AgentScope>, Failure> {
+    let is_https = url.starts_with("https:");
     let authorities = match ca_file {
         Some(file) => authorities(file)?,
-        None if !url.starts_with("https:") => Vec::new(),
+        None if !is_https => Vec::new(),
         None => {
             let found = rustls_native_certs::load_native_certs();
             found.certs.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect()
@@ -27,7 +29,8 @@ pub(crate) fn client(url: &str, ca_file: Option<&Path>) -> Result<ConfigBuilder<
         .root_certs(RootCerts::from(authorities))
         .build();
     let agent = concat!("scorebox/", env!("CARGO_PKG_VERSION"));
-    Ok(Agent::config_builder().tls_config(tls).max_redirects(0).user_agent(agent))
+    let config = Agent::config_builder().tls_config(tls).max_redirects(0).user_agent(agent);
+    Ok(if is_https { config } else { config.proxy(None) })
 }
 
 fn authorities(file: &Path) -> Result<Vec<Certificate<'static>>, Failure> {

@@ -105,7 +105,7 @@ fn read_archive(
     match Archived::read(path, limit).map_err(|error| error.to_string())? {
         Archived::App(app) => Ok(app_bundle(app, environment, runtime()?)),
         Archived::Component { component, files } => {
-            Ok(Bundle { code: Code::Component(component), environment, files, model_dir: None })
+            Ok(Bundle { owner: String::new(), code: Code::Component(component), environment, files, model_dir: None })
         }
     }
 }
@@ -325,7 +325,7 @@ fn app_bundle(app: App, mut environment: Vec<(String, String)>, runtime: Runtime
     if let Some(folder) = app.model_dir {
         set("AZUREML_MODEL_DIR", folder);
     }
-    Bundle { code, environment, files: app.files, model_dir: None }
+    Bundle { owner: String::new(), code, environment, files: app.files, model_dir: None }
 }
 
 /// The packages that the runtime carries.

@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use scorebox_confinement::{Confinement, Profile, Report, is_root};
-use scorebox_sandbox::{Cache, CacheError, Launched, SandboxConfig, Sealer, SealerConfig};
+use scorebox_sandbox::{Cache, CacheError, Launched, SandboxConfig, Sealer, SealerConfig, open_page_map};
 use scorebox_telemetry::Otlp;
 
 use crate::args::{CacheArgs, PythonArgs, SealArgs, ServeArgs};
@@ -22,6 +22,9 @@ const CERTIFICATES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 /// Of the variables that begin so, those that end so do as well.
 const OTLP_PREFIX: &str = "OTEL_EXPORTER_OTLP_";
 const OTLP_FILES: [&str; 2] = ["CERTIFICATE", "CLIENT_KEY"];
+
+/// What there is to say where the kernel does not tell which pages a process has written to.
+pub(crate) const NO_PAGE_MAP: &str = "the kernel does not say which pages are written to, as Linux 6.7 does: requests to scripts take several times as long";
 
 /// Refuses to serve as root, unless that is asked for.
 pub(crate) fn refuse_root(args: &ServeArgs) -> Result<(), Failure> {
@@ -49,16 +52,19 @@ pub(crate) fn prepare(args: &ServeArgs, config: &Config) -> Result<Prepared, Fai
     let (cache, warning) = open_cache(&args.cache, args.manage.cache());
     let mut warnings: Vec<_> = warning.into_iter().collect();
     let sealer = launch()?;
-    let mut readable = places(config);
+    let mut readable = places(config, settings::serves_main(args, config), env::current_dir().ok());
     readable.extend(scorer::find_runtime(args.python.python_runtime.as_deref()));
     let is_confined = !args.no_confinement;
     if is_confined {
-        let report = confinement(args, config, cache.as_ref(), &readable).apply();
+        let report = give_up(&confinement(args, config, cache.as_ref(), &readable));
         warnings.extend(report.gaps().map(|(protection, why)| {
             format!("the second wall has a gap: {protection}: {why}; `scorebox doctor` says more")
         }));
     } else {
         warnings.push("--no-confinement: what breaks out of the sandbox has all the rights of this user".to_owned());
+    }
+    if !open_page_map() {
+        warnings.push(NO_PAGE_MAP.to_owned());
     }
     Ok(Prepared { cache, warnings, sealer, readable, is_confined })
 }
@@ -145,26 +151,34 @@ pub(crate) fn user_cache_folder() -> Option<PathBuf> {
     Some(etcetera::choose_base_strategy().ok()?.cache_dir())
 }
 
-/// The files and folders of the scorer: what is read when it is deployed, and again when it is reloaded.
-fn places(config: &Config) -> Vec<PathBuf> {
+/// The files and folders of the scorer: what is read when it is deployed, and again when it is reloaded. `here` is the folder
+/// in which the server was started.
+fn places(config: &Config, has_main: bool, here: Option<PathBuf>) -> Vec<PathBuf> {
     let mut places = Vec::new();
-    let here = || env::current_dir().ok();
+    let root = Path::new("/");
+    // What does not lie in a folder of its own is not worth the whole file system.
+    let here = here.filter(|folder| folder != root);
     let script = config.text("AZUREML_ENTRY_SCRIPT").map(Path::new);
     let is_script = script.is_some_and(|path| path.extension().is_some_and(|ending| ending == "py"));
     match script {
         Some(folder) if folder.is_dir() => places.push(folder.to_owned()),
-        // What is beside a script belongs to it, and a component may be replaced by another file of its name. In the root
-        // folder everything would be beside it.
+        // What is beside a script belongs to it, and a component may be replaced by another file of its name.
         Some(file) => match folder_of(file) {
-            folder if folder == Path::new("/") => places.push(file.to_owned()),
+            folder if folder == root => places.push(file.to_owned()),
             folder => places.push(folder.to_owned()),
         },
-        None => places.extend(here()),
+        // The script is `main.py` of the app folder.
+        None if has_main => places.extend(here.clone()),
+        None => {}
     }
+    let is_below = |folder: &PathBuf| {
+        let script = script.map(|script| folder.join(script));
+        script.is_some_and(|script| script.canonicalize().unwrap_or(script).starts_with(folder))
+    };
     match config.text("AML_APP_ROOT") {
         Some(folder) => places.push(PathBuf::from(folder)),
         // The app folder of a script is then where the server was started, if the script lies below it.
-        None if is_script || config.text("AZUREML_SOURCE_DIRECTORY").is_some() => places.extend(here()),
+        None if is_script => places.extend(here.filter(is_below)),
         None => {}
     }
     places.extend(config.text("AZUREML_MODEL_DIR").map(PathBuf::from));
@@ -199,7 +213,47 @@ fn names_a_file(variable: &str) -> bool {
         || (variable.starts_with(OTLP_PREFIX) && OTLP_FILES.iter().any(|ending| variable.ends_with(ending)))
 }
 
-/// What `scorebox doctor` tries with: a server without anything of its own.
-pub(crate) fn bare() -> Report {
-    Confinement::new(Profile::Server { outgoing: false }).apply()
+/// What `scorebox doctor` tries with: a process that has nothing of its own but a folder that it may read.
+pub(crate) fn bare(profile: Profile, readable: &Path) -> Report {
+    give_up(&Confinement::new(profile).readable([readable]))
+}
+
+/// Opens what cannot be opened afterwards, and gives up the rest.
+fn give_up(confinement: &Confinement) -> Report {
+    open_page_map();
+    confinement.apply()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::Environment;
+
+    fn places_of(variables: &[(&'static str, &str)], has_main: bool, here: &str) -> Vec<PathBuf> {
+        let given: BTreeMap<_, _> = variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let config = Config::load(&given, &Environment::from_variables(std::iter::empty()));
+        places(&config, has_main, Some(PathBuf::from(here)))
+    }
+
+    #[test]
+    fn the_folder_of_the_start_is_only_readable_where_a_scorer_lies_in_it() {
+        let script = |path| ("AZUREML_ENTRY_SCRIPT", path);
+        let none: [&str; 0] = [];
+        // Tenants alone.
+        assert_eq!(places_of(&[], false, "/srv"), none.map(PathBuf::from));
+        assert_eq!(places_of(&[], true, "/srv"), [PathBuf::from("/srv")]);
+        assert_eq!(places_of(&[script("/srv/app/score.py")], false, "/srv"), ["/srv/app", "/srv"].map(PathBuf::from));
+        assert_eq!(places_of(&[script("/srv/app/score.py")], false, "/home/me"), [PathBuf::from("/srv/app")]);
+        assert_eq!(places_of(&[script("/srv/app/model.wasm")], false, "/srv"), [PathBuf::from("/srv/app")]);
+        // Started in the root folder, as services are.
+        assert_eq!(places_of(&[], true, "/"), none.map(PathBuf::from));
+        assert_eq!(places_of(&[script("/srv/app/score.py")], false, "/"), [PathBuf::from("/srv/app")]);
+        assert_eq!(places_of(&[script("/score.py")], false, "/"), [PathBuf::from("/score.py")]);
+        assert_eq!(
+            places_of(&[script("/srv/app/score.py"), ("AML_APP_ROOT", "/srv")], false, "/"),
+            ["/srv/app", "/srv"].map(PathBuf::from)
+        );
+    }
 }

@@ -115,8 +115,7 @@ pub(crate) fn scorer(args: &ServeArgs, config: &Config) -> Result<Option<Scorer>
     if let Some(path) = config.text("AZUREML_ENTRY_SCRIPT") {
         return Ok(Some(Scorer::Path(PathBuf::from(path))));
     }
-    if args.config_file.is_some() {
-        // A configuration that names no script: the contract takes the module `main` of the app folder.
+    if serves_main(args, config) {
         return Ok(Some(Scorer::Main));
     }
     if args.manage.state_dir.is_some() {
@@ -128,6 +127,11 @@ pub(crate) fn scorer(args: &ServeArgs, config: &Config) -> Result<Option<Scorer>
         "Either provide an entry_script using --entry_script or provide a path to the configuration file using --config_file"
     );
     Err(Failure::failed("nothing to serve: give a script, a component or a folder, `scorebox serve SCORER`"))
+}
+
+/// Whether the module `main` of the app folder is served, which the contract takes where a configuration names no script.
+pub(crate) fn serves_main(args: &ServeArgs, config: &Config) -> bool {
+    args.config_file.is_some() && config.text("AZUREML_ENTRY_SCRIPT").is_none()
 }
 
 fn has_separate_health_endpoint(config: &Config) -> bool {

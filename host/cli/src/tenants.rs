@@ -29,7 +29,8 @@ pub(crate) struct Admin {
 /// its to read again.
 pub(crate) fn admin(args: &ServeArgs) -> Result<Option<Admin>, Failure> {
     let (Some(address), Some(file)) = (args.manage.admin, &args.manage.admin_token_file) else { return Ok(None) };
-    let config = ApiConfig { token: token(file)?, max_bundle: args.manage.max_bundle.as_u64() };
+    let max_bundle = args.manage.max_bundle.as_u64();
+    let config = ApiConfig { token: token(file)?, max_bundle, body_timeout: args.body_timeout };
     Ok(Some(Admin { address, config }))
 }
 

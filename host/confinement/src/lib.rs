@@ -18,6 +18,7 @@ mod report;
 mod syscalls;
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 pub use limits::{ResourceLimits, be_killed_first, raise_descriptors};
 pub use probe::{Attempt, attempt};
@@ -45,6 +46,28 @@ pub struct Confinement {
     readable: Vec<PathBuf>,
     writable: Vec<PathBuf>,
     ports: Vec<u16>,
+}
+
+impl Profile {
+    /// Each of them; the server is one that connects to nobody.
+    pub const ALL: [Self; 3] = [Self::Server { outgoing: false }, Self::Sealer, Self::Worker];
+
+    /// Its name on a command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Server { .. } => "server",
+            Self::Sealer => "sealer",
+            Self::Worker => "worker",
+        }
+    }
+}
+
+impl FromStr for Profile {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|profile| profile.name() == name).ok_or_else(|| format!("{name:?} is no process"))
+    }
 }
 
 impl Confinement {

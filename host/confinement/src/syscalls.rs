@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use libc::{
-    AF_INET, AF_INET6, AF_UNIX, CLONE_THREAD, FIOCLEX, FIONBIO, FIONREAD, SOCK_STREAM, TCGETS, TIOCGWINSZ, c_int,
-    c_long,
+    AF_INET, AF_INET6, AF_UNIX, CLONE_THREAD, FIOCLEX, FIONBIO, FIONREAD, IPPROTO_UDP, MSG_FASTOPEN, SOCK_STREAM,
+    TCGETS, TIOCGWINSZ, c_int, c_long,
 };
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -173,9 +173,7 @@ const NETWORK: &[c_long] = &[
     libc::SYS_getpeername,
     libc::SYS_setsockopt,
     libc::SYS_getsockopt,
-    libc::SYS_sendto,
     libc::SYS_recvfrom,
-    libc::SYS_sendmsg,
     libc::SYS_recvmsg,
     libc::SYS_shutdown,
     libc::SYS_socketpair,
@@ -185,7 +183,8 @@ const NETWORK: &[c_long] = &[
 ];
 
 /// Connections to others, and their names.
-const OUTGOING: &[c_long] = &[libc::SYS_socket, libc::SYS_connect, libc::SYS_sendmmsg, libc::SYS_recvmmsg];
+const OUTGOING: &[c_long] =
+    &[libc::SYS_connect, libc::SYS_sendto, libc::SYS_sendmsg, libc::SYS_sendmmsg, libc::SYS_recvmmsg];
 
 /// Starting programs, and seeing to their end.
 const PROGRAMS: &[c_long] = &[
@@ -292,16 +291,22 @@ fn allowed(profile: Profile) -> Result<Rules, seccompiler::BackendError> {
     match profile {
         Profile::Server { outgoing } => {
             rules.extend(list(FOLDERS.iter().chain(NETWORK).copied()));
+            // Of the protocols TCP and UDP, and the usual one of the kind of socket: Landlock knows the ports of no other.
+            let protocol = (2, SeccompCmpOp::Le, number(IPPROTO_UDP));
             if outgoing {
                 rules.extend(list(OUTGOING.iter().copied()));
+                rules.insert(libc::SYS_socket, vec![rule([protocol])?]);
             } else {
                 // To listen: TCP, and what the runtime wakes itself up with.
                 let stream = |domain: c_int| {
                     let kind = SeccompCmpOp::MaskedEq(0xf);
-                    let [domain, stream] = [domain, SOCK_STREAM].map(|number| u64::from(number.unsigned_abs()));
-                    rule([(0, SeccompCmpOp::Eq, domain), (1, kind, stream)])
+                    rule([(0, SeccompCmpOp::Eq, number(domain)), (1, kind, number(SOCK_STREAM)), protocol.clone()])
                 };
                 rules.insert(libc::SYS_socket, vec![stream(AF_INET)?, stream(AF_INET6)?, stream(AF_UNIX)?]);
+                // Not to connect with what is sent.
+                let not_fast_open = |flags| rule([(flags, SeccompCmpOp::MaskedEq(number(MSG_FASTOPEN)), 0)]);
+                rules.insert(libc::SYS_sendto, vec![not_fast_open(3)?]);
+                rules.insert(libc::SYS_sendmsg, vec![not_fast_open(2)?]);
             }
         }
         Profile::Sealer => rules.extend(list(FOLDERS.iter().chain(PROGRAMS).copied())),
@@ -319,6 +324,11 @@ fn attacks(profile: Profile) -> Result<Rules, seccompiler::BackendError> {
         rules.extend(list([libc::SYS_fork, libc::SYS_vfork]));
     }
     Ok(rules)
+}
+
+/// A constant of C's as an argument is.
+fn number(constant: c_int) -> u64 {
+    u64::from(constant.unsigned_abs())
 }
 
 /// All of: argument number, how it is compared, with what.

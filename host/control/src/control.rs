@@ -23,7 +23,7 @@ use crate::resource::{
 };
 use crate::state::{self, Record, StoredEndpoint, Versioned};
 
-/// Revisions of a deployment that are kept, besides those that are being made ready.
+/// Revisions of a deployment that are kept, besides the one that answers; and as many that are pending.
 const KEPT_REVISIONS: usize = 10;
 /// Host names of an endpoint.
 const MAX_HOSTS: usize = 16;
@@ -173,6 +173,7 @@ impl Control {
         }
         self.commit(Transaction::new().delete(state::key::<Tenant>(name)))?;
         self.tenants_served().remove(name);
+        self.app.metrics().forget_tenant(name.as_str());
         Ok(())
     }
 
@@ -198,7 +199,7 @@ impl Control {
         when: Precondition,
     ) -> Result<Put<EndpointPut>, ControlError> {
         check_text("description", &spec.description)?;
-        let hosts = checked_hosts(&spec.hosts)?;
+        let hosts = checked_hosts(&spec)?;
         let _change = self.change();
         state::get::<Tenant>(&self.store, &path.tenant)?;
         let found = state::find::<StoredEndpoint>(&self.store, path)?;
@@ -402,6 +403,7 @@ impl Control {
                 other.state = RevisionState::Failed { reason };
             }
         }
+        forget_old_revisions(&mut deployment);
         let put = self.write(path, Some(found), deployment)?;
         self.answer_with(path, &revision, deployed);
         self.publish(&path.endpoint)?;
@@ -494,7 +496,7 @@ impl Control {
         Ok(Put { now: Versioned { value: record, revision }, created })
     }
 
-    fn commit(&self, transaction: Transaction) -> Result<u64, CommitError> {
+    pub(crate) fn commit(&self, transaction: Transaction) -> Result<u64, CommitError> {
         let start = Instant::now();
         let revision = self.store.commit(transaction)?;
         self.app.metrics().commit(start.elapsed());
@@ -614,14 +616,21 @@ fn now() -> OffsetDateTime {
     now.replace_nanosecond(0).unwrap_or(now)
 }
 
-/// Leaves out the oldest revisions that neither answer nor are to.
-fn forget_old_revisions(deployment: &mut Deployment) {
-    let (current, latest) = (deployment.current, deployment.latest().map(|latest| latest.number));
-    while deployment.revisions.len() > KEPT_REVISIONS {
-        let is_needed = |revision: &Revision| Some(revision.number) == current || Some(revision.number) == latest;
-        let Some(place) = deployment.revisions.iter().position(|revision| !is_needed(revision)) else { return };
-        deployment.revisions.remove(place);
-    }
+/// Leaves out the oldest revisions that are too many.
+pub(crate) fn forget_old_revisions(deployment: &mut Deployment) {
+    let Deployment { current, revisions, .. } = deployment;
+    let (mut ended, mut pending) = (0, 0);
+    let is_kept = |revision: &Revision| {
+        if Some(revision.number) == *current {
+            return true;
+        }
+        let count = if revision.state == RevisionState::Pending { &mut pending } else { &mut ended };
+        *count += 1;
+        *count <= KEPT_REVISIONS
+    };
+    revisions.reverse();
+    revisions.retain(is_kept);
+    revisions.reverse();
 }
 
 fn check_text(what: &str, text: &str) -> Result<(), ControlError> {
@@ -656,14 +665,13 @@ fn check_probe(probe: Option<&ProbeSpec>) -> Result<(), ControlError> {
     probe.probe().map(drop).map_err(ControlError::Invalid)
 }
 
-/// Host names as they are compared: in lower case.
-fn checked_hosts(hosts: &[String]) -> Result<Vec<String>, ControlError> {
-    if hosts.len() > MAX_HOSTS {
-        return Err(ControlError::Invalid(format!("an endpoint can have {MAX_HOSTS} hosts, not {}", hosts.len())));
+/// Host names as they are compared.
+fn checked_hosts(spec: &EndpointSpec) -> Result<Vec<String>, ControlError> {
+    if spec.hosts.len() > MAX_HOSTS {
+        let hosts = spec.hosts.len();
+        return Err(ControlError::Invalid(format!("an endpoint can have {MAX_HOSTS} hosts, not {hosts}")));
     }
-    let mut checked: Vec<_> = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
-    checked.sort_unstable();
-    checked.dedup();
+    let checked = spec.normal_hosts();
     for host in &checked {
         let is_host = host.len() <= 253 && host.split('.').all(|label| label.parse::<Name>().is_ok());
         if !is_host {
@@ -671,4 +679,42 @@ fn checked_hosts(hosts: &[String]) -> Result<Vec<String>, ControlError> {
         }
     }
     Ok(checked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn revision(number: u64, state: RevisionState) -> Revision {
+        let spec = serde_json::from_value(serde_json::json!({ "bundle": "0".repeat(64) })).unwrap();
+        Revision { number, spec, created: OffsetDateTime::UNIX_EPOCH, state }
+    }
+
+    /// The numbers of what is kept of revisions, the last `pending` of which are that.
+    fn kept(revisions: u64, pending: u64, current: Option<u64>) -> Vec<u64> {
+        let state = |number| if number + pending > revisions { RevisionState::Pending } else { RevisionState::Ready };
+        let name: Name = "blue".parse().unwrap();
+        let mut deployment = Deployment {
+            tenant: name.clone(),
+            endpoint: name.clone(),
+            name,
+            current,
+            revisions: (1..=revisions).map(|number| revision(number, state(number))).collect(),
+        };
+        forget_old_revisions(&mut deployment);
+        deployment.revisions.iter().map(|revision| revision.number).collect()
+    }
+
+    #[test]
+    fn ten_revisions_are_kept_besides_the_one_that_answers_and_those_that_are_pending() {
+        let numbers =
+            |first: &[u64], rest: std::ops::RangeInclusive<u64>| first.iter().copied().chain(rest).collect::<Vec<_>>();
+        assert_eq!(kept(11, 0, Some(11)), numbers(&[], 1..=11));
+        assert_eq!(kept(12, 0, Some(12)), numbers(&[], 2..=12));
+        assert_eq!(kept(14, 0, Some(1)), numbers(&[1], 5..=14));
+        assert_eq!(kept(14, 2, Some(1)), numbers(&[1], 3..=14));
+        assert_eq!(kept(12, 1, None), numbers(&[], 2..=12));
+        // Nor is there an end to what can be asked for.
+        assert_eq!(kept(30, 30, None), numbers(&[], 21..=30));
+    }
 }

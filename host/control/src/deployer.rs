@@ -2,13 +2,13 @@
 //!
 //! One is made ready at a time, in the order in which they were asked for, on a thread of its own: requests need the cores.
 //! What answers before goes on until the new revision has taken its place, and for good where that fails. A revision that was
-//! pending when the server ended is made ready when it starts again.
+//! pending when the server ended is made ready when it starts again, unless that may be what ends the server.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -16,12 +16,13 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use scorebox_sandbox::{Bundle, Stage};
 use scorebox_server::{Deployed, Load, LogLine, Plan, Residence};
+use scorebox_store::{Store, StoreError, Transaction};
 
-use crate::control::{Control, Loaded};
+use crate::control::{Control, Loaded, forget_old_revisions};
 use crate::error::ControlError;
 use crate::name::{DeploymentPath, EndpointPath};
-use crate::resource::{Deployment, Revision, RevisionState};
-use crate::state::{self, StoredEndpoint};
+use crate::resource::{Deployment, Revision, RevisionState, Tenant};
+use crate::state::{self, Begun, StoredEndpoint};
 
 /// How long to wait before an outcome is written again that could not be written: when the disk is full, for instance.
 const RETRY: Duration = Duration::from_secs(5);
@@ -31,6 +32,12 @@ const TRACEBACK: &str = "Traceback (most recent call last):";
 const MAX_REASON: usize = 16 * 1024;
 /// How long a bundle may lie that nobody has deployed.
 const UNUSED: Duration = Duration::from_hours(24);
+/// How often it is looked for such bundles while nothing is deployed.
+const LOOK: Duration = Duration::from_hours(1);
+/// How often a revision is begun to be made ready while the server ends each time. Twice may be by chance: operators restart the
+/// server, or kill it, as they like, and the first script on a machine takes a minute. What only waits is not counted. A
+/// supervisor that gives up after five ends in a row, as systemd does, still sees the server start.
+const MOST_BEGINNINGS: u32 = 3;
 
 /// Reads bundles that were uploaded. What kinds there are is not known here.
 pub trait ReadBundle: Debug + Send + Sync {
@@ -78,6 +85,12 @@ impl DeployStage {
 impl Deployer {
     /// Has the last revision of a deployment made ready.
     pub(crate) fn ask(&self, control: &Arc<Control>, path: &DeploymentPath) {
+        // The thread ends with the last owner, which asks no more.
+        let _ = self.start(control).send(path.clone());
+    }
+
+    /// Starts the thread, unless it runs. Returns the way to it.
+    fn start(&self, control: &Arc<Control>) -> Sender<DeploymentPath> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let sender = queue.get_or_insert_with(|| {
             let (sender, receiver) = channel();
@@ -88,8 +101,7 @@ impl Deployer {
                 .expect("the system can start a thread");
             sender
         });
-        // The thread ends with the last owner, which asks no more.
-        let _ = sender.send(path.clone());
+        sender.clone()
     }
 
     /// Where sealing has got to, while it goes on.
@@ -124,12 +136,24 @@ fn with_traceback(reason: String, said: &[LogLine]) -> String {
 }
 
 fn work(control: &Weak<Control>, queue: &Receiver<DeploymentPath>) {
-    while let Ok(path) = queue.recv() {
+    loop {
+        let asked = queue.recv_timeout(LOOK);
         let Some(control) = control.upgrade() else { return };
-        while let Err(error) = control.deploy_pending(&path) {
-            tracing::error!("the outcome of deploying {path} cannot be written, which is tried again: {error}");
-            thread::sleep(RETRY);
+        match asked {
+            Ok(path) => {
+                let mut is_counted = false;
+                while let Err(error) = control.deploy_pending(&path, &mut is_counted) {
+                    tracing::error!(
+                        "what becomes of deploying {path} cannot be written, which is tried again: {error}"
+                    );
+                    thread::sleep(RETRY);
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
         }
+        let _change = control.change();
+        control.remove_unused_bundles();
     }
 }
 
@@ -197,6 +221,8 @@ impl Control {
             }
         }
         self.remove_unused_bundles();
+        // It goes on with that, also where nothing is deployed.
+        self.deployer.start(self);
         tracing::info!(
             "{} endpoints with {} deployments are served, after {:.0} ms",
             endpoints.len(),
@@ -238,8 +264,8 @@ impl Control {
         self.loaded().insert(path.clone(), Loaded { revision: revision.number, slot });
     }
 
-    /// Makes the last revision of a deployment ready, if it is pending.
-    fn deploy_pending(self: &Arc<Self>, path: &DeploymentPath) -> Result<(), ControlError> {
+    /// Makes the last revision of a deployment ready, if it is pending. That it is begun is counted once.
+    fn deploy_pending(self: &Arc<Self>, path: &DeploymentPath, is_counted: &mut bool) -> Result<(), ControlError> {
         let pending = |deployment: &Deployment| {
             deployment.latest().filter(|latest| latest.state == RevisionState::Pending).cloned()
         };
@@ -249,8 +275,13 @@ impl Control {
         };
         let log = self.journal(path);
         let said = log.log.after(0, 1).first().map_or(0, |line| line.number);
+        if !*is_counted {
+            self.count_beginning(path, &revision)?;
+            *is_counted = true;
+        }
         // A defect of the host in one deployment must not keep others from being made ready.
         let made = catch_unwind(AssertUnwindSafe(|| {
+            self.check_beginnings(path, &revision)?;
             self.make(path, &revision).and_then(|deployed| self.tried(path, &revision, deployed))
         }))
         .unwrap_or_else(|_| Err("the server failed to deploy it; its log says why".to_owned()))
@@ -274,6 +305,8 @@ impl Control {
                 older.state = RevisionState::Failed { reason };
             }
         }
+        // What answered until now is kept, however many have failed since.
+        forget_old_revisions(&mut deployment);
         if made.is_ok() {
             deployment.current = Some(revision.number);
         }
@@ -290,7 +323,32 @@ impl Control {
         if last != Some(revision.number) {
             tracing::info!("deployment {path} has a newer revision, which is next");
         }
+        self.commit(Transaction::new().delete(state::key::<Begun>(path)))?;
         Ok(())
+    }
+
+    /// Writes down that a revision is begun to be made ready.
+    fn count_beginning(&self, path: &DeploymentPath, revision: &Revision) -> Result<(), ControlError> {
+        let found = state::find::<Begun>(&self.store, path)?;
+        let before = found.as_ref().map(|found| &found.value).filter(|begun| begun.is_of(revision));
+        let times = before.map_or(0, |begun| begun.times).saturating_add(1);
+        let begun = Begun { number: revision.number, created: revision.created, times };
+        self.write(path, found, begun)?;
+        Ok(())
+    }
+
+    /// Refuses a revision whose deployment has ended the server too often.
+    fn check_beginnings(&self, path: &DeploymentPath, revision: &Revision) -> Result<(), String> {
+        let begun = state::find::<Begun>(&self.store, path).map_err(|error| error.to_string())?;
+        let begun = begun.filter(|begun| begun.value.is_of(revision));
+        let before = begun.map_or(0, |begun| begun.value.times.saturating_sub(1));
+        if before < MOST_BEGINNINGS {
+            return Ok(());
+        }
+        Err(format!(
+            "the server ended {before} times while it was deployed; does it take more memory than the machine has? \
+             Deploy it again to have it tried again"
+        ))
     }
 
     fn set_stage(&self, path: &DeploymentPath, stage: Option<DeployStage>) {
@@ -305,7 +363,23 @@ impl Control {
         let progress = |stage| self.set_stage(path, Some(DeployStage::Sealing(stage)));
         let deployed = self.app.deploy(&bundle, plan, &prefix(path), &progress);
         self.set_stage(path, None);
-        deployed.map_err(|error| error.to_string())
+        let deployed = deployed.map_err(|error| error.to_string())?;
+        self.check_memory(path, &deployed)?;
+        Ok(deployed)
+    }
+
+    /// Refuses what could never answer, for want of the memory that its instances start with.
+    fn check_memory(&self, path: &DeploymentPath, deployed: &Deployed) -> Result<(), String> {
+        let tenant = &path.endpoint.tenant;
+        let quotas = state::get::<Tenant>(&self.store, tenant).map_err(|error| error.to_string())?.value.quotas;
+        let needed = deployed.deployment().module.snapshot_bytes;
+        match quotas.memory.filter(|most| needed > *most) {
+            None => Ok(()),
+            Some(most) => Err(format!(
+                "each instance starts with the {needed} bytes of memory that there are after init(), and all instances of \
+                 tenant {tenant} together may have {most}; make the model smaller, or raise the quota"
+            )),
+        }
     }
 
     /// Reads what a revision is made of.
@@ -314,7 +388,8 @@ impl Control {
         let limits = spec.limits.within(&self.limits).map_err(|error| error.to_string())?;
         let blob = self.store.blob(&spec.bundle).map_err(|error| error.to_string())?;
         let blob = blob.ok_or_else(|| format!("its bundle {} is gone; upload it again", spec.bundle))?;
-        let (bundle, swagger_files) = self.bundles.read(&blob.path, &spec.environment, limits.memory)?;
+        let (mut bundle, swagger_files) = self.bundles.read(&blob.path, &spec.environment, limits.memory)?;
+        bundle.owner = path.to_string();
         let version = spec.version.clone().unwrap_or_else(|| revision.number.to_string());
         let plan =
             Plan { name: path.deployment.to_string(), version, limits, swagger_files, journal: self.journal(path) };
@@ -340,24 +415,70 @@ impl Control {
 
     /// Removes bundles that no revision is of. Those that are new are kept: they may be about to be deployed.
     pub(crate) fn remove_unused_bundles(&self) {
-        if let Err(error) = self.try_remove_unused_bundles() {
+        if let Err(error) = remove_unused_bundles(&self.store) {
             tracing::warn!("bundles that nobody needs are not removed: {error}");
         }
     }
+}
 
-    fn try_remove_unused_bundles(&self) -> Result<(), ControlError> {
-        let mut used = HashSet::new();
-        for deployment in state::list::<Deployment>(&self.store, "")? {
-            used.extend(deployment.value.revisions.into_iter().map(|revision| revision.spec.bundle));
+fn remove_unused_bundles(store: &Store) -> Result<(), ControlError> {
+    let mut used = HashSet::new();
+    for deployment in state::list::<Deployment>(store, "")? {
+        used.extend(deployment.value.revisions.into_iter().map(|revision| revision.spec.bundle));
+    }
+    for blob in store.blobs()? {
+        let age = blob.path.metadata().and_then(|metadata| metadata.modified()).ok();
+        let age = age.and_then(|written| SystemTime::now().duration_since(written).ok());
+        if used.contains(&blob.digest) || age.is_none_or(|age| age <= UNUSED) {
+            continue;
         }
-        for blob in self.store.blobs()? {
-            let age = blob.path.metadata().and_then(|metadata| metadata.modified()).ok();
-            let age = age.and_then(|written| SystemTime::now().duration_since(written).ok());
-            if !used.contains(&blob.digest) && age.is_some_and(|age| age > UNUSED) {
-                self.store.remove_blob(&blob.digest)?;
-            }
+        match store.remove_blob(&blob.digest) {
+            // It goes the next time.
+            Ok(_) | Err(StoreError::Busy { .. } | StoreError::Held { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
-        self.store.remove_stale_uploads(UNUSED)?;
-        Ok(())
+    }
+    store.remove_stale_uploads(UNUSED)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use scorebox_store::Digest;
+
+    use super::*;
+
+    #[test]
+    fn old_bundles_that_nobody_deploys_are_removed_though_others_are_busy() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let upload = |content: &[u8]| {
+            let digest = Digest::of(content);
+            let mut upload = store.upload(&digest, 0).unwrap();
+            upload.append(content).unwrap();
+            upload.finish().unwrap();
+            digest
+        };
+        let mut bundles: Vec<_> = (0..5_u8).map(|number| upload(&[number])).collect();
+        bundles.sort_unstable();
+        let [busy, unused, used, new, last] = bundles[..] else { panic!("five of them") };
+        for digest in [busy, unused, used, last] {
+            let file = File::options().append(true).open(store.blob(&digest).unwrap().unwrap().path).unwrap();
+            file.set_modified(SystemTime::now() - 2 * UNUSED).unwrap();
+        }
+        let deployment: Deployment = serde_json::from_value(serde_json::json!({
+            "tenant": "acme", "endpoint": "iris", "name": "blue", "current": 1,
+            "revisions": [
+                {"number": 1, "spec": {"bundle": used.to_string()}, "created": "2026-11-01T00:00:00Z", "state": {"state": "ready"}}
+            ],
+        }))
+        .unwrap();
+        store.commit(state::put(Transaction::new(), &deployment.path(), &deployment)).unwrap();
+        let _busy = store.upload(&busy, 0).unwrap();
+        remove_unused_bundles(&store).unwrap();
+        let left: Vec<_> = store.blobs().unwrap().iter().map(|blob| blob.digest).collect();
+        assert_eq!(left, [busy, used, new]);
     }
 }

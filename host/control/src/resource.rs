@@ -1,6 +1,6 @@
 //! What is managed, as the API shows it: tenants, their endpoints, and the deployments of these.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -186,6 +186,14 @@ pub struct EndpointSpec {
     pub description: String,
     /// Host names whose root it is: `/score` of such a host is that of the endpoint. No two endpoints may have the same.
     pub hosts: Vec<String>,
+}
+
+impl EndpointSpec {
+    /// Its host names as they are kept and compared: in lower case, in order, each once.
+    pub fn normal_hosts(&self) -> Vec<String> {
+        let hosts: BTreeSet<_> = self.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+        hosts.into_iter().collect()
+    }
 }
 
 /// An endpoint that has just been created, with its keys, which are not shown again.

@@ -4,10 +4,11 @@ use scorebox_server::credentials::KeyHash;
 use scorebox_store::{Entry, Store, Transaction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use crate::error::ControlError;
 use crate::name::{DeploymentPath, EndpointPath, Name};
-use crate::resource::{Deployment, Endpoint, Tenant};
+use crate::resource::{Deployment, Endpoint, Revision, Tenant};
 
 /// A value with the revision of the store that changed it last: its entity tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,21 @@ pub(crate) struct StoredEndpoint {
     pub(crate) endpoint: Endpoint,
     pub(crate) primary: KeyHash,
     pub(crate) secondary: KeyHash,
+}
+
+/// How often a revision has been begun to be made ready whose end nobody has written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Begun {
+    pub(crate) number: u64,
+    #[serde(with = "time::serde::rfc3339")]
+    pub(crate) created: OffsetDateTime,
+    pub(crate) times: u32,
+}
+
+impl Begun {
+    pub(crate) fn is_of(&self, revision: &Revision) -> bool {
+        (self.number, self.created) == (revision.number, revision.created)
+    }
 }
 
 /// What is in the store.
@@ -52,6 +68,12 @@ impl Record for StoredEndpoint {
 impl Record for Deployment {
     const KIND: &str = "deployment";
     const PREFIX: &str = "deployments/";
+    type Path = DeploymentPath;
+}
+
+impl Record for Begun {
+    const KIND: &str = "beginning of deployment";
+    const PREFIX: &str = "begun/";
     type Path = DeploymentPath;
 }
 

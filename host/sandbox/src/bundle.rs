@@ -92,6 +92,9 @@ pub enum Code {
 /// Code, and what it is deployed with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
+    /// Whose it is, such as the path of a deployment; empty where there is only one. What `init` has left is used again for
+    /// the same owner only, whatever others deploy: it may have drawn secrets.
+    pub owner: String,
     /// What is run.
     pub code: Code,
     /// Environment variables, in order of their names.
@@ -121,14 +124,14 @@ impl Bundle {
         let code = Code::Component(fs::read(&module).map_err(on(&module))?);
         let environment = Vec::new();
         let Some(model_dir) = model_dir.map(Path::to_owned).or(own_model_dir) else {
-            return Ok(Self { code, environment, files: Vec::new(), model_dir: None });
+            return Ok(Self { owner: String::new(), code, environment, files: Vec::new(), model_dir: None });
         };
         let root = fs::canonicalize(&model_dir).map_err(on(&model_dir))?;
         let mut reader = Reader { root: &root, files: Vec::new(), left: limit, limit };
         reader.folder(&root, MODEL_DIR, 0)?;
         let mut files = reader.files;
         files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        Ok(Self { code, environment, files, model_dir: Some(root.into()) })
+        Ok(Self { owner: String::new(), code, environment, files, model_dir: Some(root.into()) })
     }
 }
 

@@ -33,6 +33,8 @@ const ENTRY: &str = "sealed";
 const TEMPORARY: &str = ".writing-";
 /// Age after which a file that was being written is known to be left over.
 const LEFT_OVER: Duration = Duration::from_hours(1);
+/// The user who can do everything anyway.
+const ROOT: u32 = 0;
 
 /// Why the cache cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +48,18 @@ pub enum CacheError {
         path: PathBuf,
         /// Why it failed.
         source: io::Error,
+    },
+    /// Others could put their files in the place of its own.
+    #[error(
+        "the cache's folder {} {why}, who could put files in the place of its own; give one that is yours alone, such as a \
+         folder in it that is not there yet",
+        path.display()
+    )]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
     },
     /// The key file could have been read or written by others.
     #[error(
@@ -96,6 +110,7 @@ impl Cache {
     pub fn open(folder: impl Into<PathBuf>, limit: u64) -> Result<Self, CacheError> {
         let folder = folder.into();
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(on("make the folder", &folder))?;
+        check_folder(&folder)?;
         let key = read_or_make_key(&folder)?;
         let cache = Self { folder, key, limit };
         cache.remove_left_over();
@@ -109,7 +124,8 @@ impl Cache {
             return None;
         }
         let path = folder.join(KEY_FILE);
-        let key = File::open(&path).map_err(on("open the cache key", &path)).and_then(|file| read_key(&path, file));
+        let open = || File::open(&path).map_err(on("open the cache key", &path)).and_then(|file| read_key(&path, file));
+        let key = check_folder(&folder).and_then(|()| open());
         key.inspect_err(|error| tracing::warn!("{} is not used: {error}", folder.display())).ok().map(|key| Self {
             folder,
             key,
@@ -329,9 +345,29 @@ fn read_or_make_key(folder: &Path) -> Result<[u8; blake3::KEY_LEN], CacheError> 
     }
 }
 
+/// Checks that nobody but this user, and root, can put a file in the place of an entry after its MAC was compared.
+fn check_folder(folder: &Path) -> Result<(), CacheError> {
+    let wrong = |why| CacheError::Folder { path: folder.to_owned(), why };
+    let data = fs::metadata(folder).map_err(on("look at the folder", folder))?;
+    if !is_ours(&data) && data.uid() != ROOT {
+        return Err(wrong("belongs to another user"));
+    }
+    if data.mode() & 0o022 != 0 {
+        return Err(wrong("can be written to by other users"));
+    }
+    Ok(())
+}
+
+fn is_ours(data: &fs::Metadata) -> bool {
+    data.uid() == rustix::process::geteuid().as_raw()
+}
+
 fn read_key(path: &Path, mut file: File) -> Result<[u8; blake3::KEY_LEN], CacheError> {
     let wrong = |why| CacheError::Key { path: path.to_owned(), why };
     let data = file.metadata().map_err(on("read the cache key", path))?;
+    if !is_ours(&data) {
+        return Err(wrong("belongs to another user"));
+    }
     if data.mode() & 0o077 != 0 {
         return Err(wrong("can be read or written by other users"));
     }
@@ -456,6 +492,19 @@ mod tests {
         fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
         let error = Cache::open(cache.folder(), 1000).unwrap_err().to_string();
         assert!(error.contains("can be read or written by other users"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_to_is_refused() {
+        let (_folder, cache) = cache(1000);
+        for mode in [0o770, 0o707, 0o1777] {
+            fs::set_permissions(cache.folder(), fs::Permissions::from_mode(mode)).unwrap();
+            let error = Cache::open(cache.folder(), 1000).unwrap_err().to_string();
+            assert!(error.contains("can be written to by other users"), "{mode:o}: {error}");
+            assert!(Cache::filled(cache.folder().to_owned()).is_none());
+        }
+        fs::set_permissions(cache.folder(), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(Cache::open(cache.folder(), 1000).is_ok() && Cache::filled(cache.folder().to_owned()).is_some());
     }
 
     #[test]

@@ -149,9 +149,10 @@ fn pool_size(running: usize) -> u32 {
     u32::try_from(running + SPARE_INSTANCES).unwrap_or(u32::MAX)
 }
 
-/// Bytes of a native stack.
+/// Bytes of a native stack: whole pages, of any size that systems have.
 fn stack_size(config: &SandboxConfig) -> usize {
-    config.stack + HOST_STACK
+    const PAGES: usize = 64 * 1024;
+    config.stack.saturating_add(HOST_STACK).checked_next_multiple_of(PAGES).unwrap_or(usize::MAX - (PAGES - 1))
 }
 
 fn pool_config(config: &SandboxConfig, running: usize) -> PoolingAllocationConfig {
@@ -195,9 +196,25 @@ fn common_config(config: &SandboxConfig) -> Config {
         .wasm_component_model(true)
         .wasm_relaxed_simd(false)
         .wasm_memory64(false)
+        // A growth that is not possible would not be asked for before it is said to have failed.
+        .wasm_custom_page_sizes(false)
         // Offsets of instructions are half of a compiled module, and say little more than the names of functions.
         .generate_address_map(false)
         // Native unwind tables serve debuggers; guests are unwound by the engine's own.
         .native_unwind_info(false);
     engine
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_native_stack_has_whole_pages_whatever_is_asked_for() {
+        for stack in [0, 32 << 10, 8_000_000, 10_000_000, usize::MAX] {
+            let config = SandboxConfig { stack, ..SandboxConfig::default() };
+            assert_eq!(stack_size(&config) % (64 << 10), 0, "{stack}");
+            assert!(stack_size(&config) >= stack.min(usize::MAX / 2), "{stack}");
+        }
+    }
 }

@@ -44,6 +44,7 @@ pub use interface::{Interface, InterfaceError, Names};
 pub use lane::{CpuQuota, Lane, LaneLimits, LaneUsage, Priority};
 pub use limits::Limits;
 pub use log::{LogLevel, LogSink, LogStream, NoLog};
+pub use memory::open_page_map;
 pub use outcome::{Exception, Fault, Outcome, Refused, Request, Response, Run, Scope, Timing, Trap};
 pub use registry::{Deployment, Registry};
 pub use runtime::Runtime;

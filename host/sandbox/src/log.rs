@@ -48,9 +48,14 @@ impl LogSink for NoLog {
 }
 
 /// Bytes that a record costs besides its text, so that a flood of empty records ends as well.
-const RECORD_COST: u64 = 32;
+pub(crate) const RECORD_COST: u64 = 32;
 /// Bytes of the name of a logger that are passed on.
 const LOGGER_BYTES: usize = 255;
+
+/// The name of a logger as it is passed on.
+pub(crate) fn cut_logger(name: &str) -> &str {
+    &name[..name.floor_char_boundary(LOGGER_BYTES)]
+}
 
 /// Hands records to a sink until the limit of the instance is reached.
 pub(crate) struct LogWriter {
@@ -72,7 +77,7 @@ impl LogWriter {
 
     /// Writes `text`, cut to what is left of the limit.
     pub(crate) fn write(&mut self, stream: LogStream, level: LogLevel, logger: &str, text: &str) {
-        let logger = &logger[..logger.floor_char_boundary(LOGGER_BYTES)];
+        let logger = cut_logger(logger);
         self.left = self.left.saturating_sub(RECORD_COST);
         let fits = text.floor_char_boundary(usize::try_from(self.left).unwrap_or(usize::MAX));
         let (kept, dropped) = text.split_at(fits);

@@ -432,7 +432,10 @@ pub(crate) fn seal(
             // While `init` runs, which takes one thread, another prepares the runtime here. Should that fail, it is said by
             // whoever needs it.
             if let (Code::Runtime(runtime), Stage::Initialising) = (&candidate.bundle.code, stage) {
-                scope.spawn(|| _ = sandbox.runtime(runtime, &|_| {}));
+                let ahead = thread::Builder::new().spawn_scoped(scope, || _ = sandbox.runtime(runtime, &|_| {}));
+                if let Err(error) = ahead {
+                    tracing::debug!("the runtime is prepared after init, for want of a thread: {error}");
+                }
             }
             progress(stage);
         };
@@ -469,6 +472,7 @@ pub(crate) fn runtime_error(runtime: &Runtime, why: String) -> SealError {
 /// A digest of all that the sealed module depends on.
 pub(crate) fn entry_name(candidate: &Candidate<'_>, engine: &Engine) -> EntryName {
     let mut digest = Digest::new(engine);
+    digest.part(candidate.bundle.owner.as_bytes());
     digest.part(candidate.name.as_bytes());
     digest.part(candidate.version.as_bytes());
     match &candidate.bundle.code {
@@ -479,10 +483,13 @@ pub(crate) fn entry_name(candidate: &Candidate<'_>, engine: &Engine) -> EntryNam
             }
         }
     }
+    // Lists begin with their lengths, so that what is in one cannot be taken for what is in the next.
+    digest.count(candidate.bundle.environment.len());
     for (name, value) in &candidate.bundle.environment {
         digest.part(name.as_bytes());
         digest.part(value.as_bytes());
     }
+    digest.count(candidate.bundle.files.len());
     for file in &candidate.bundle.files {
         digest.part(file.path.as_bytes());
         digest.part(&file.contents);
@@ -493,7 +500,7 @@ pub(crate) fn entry_name(candidate: &Candidate<'_>, engine: &Engine) -> EntryNam
 }
 
 /// Changes whenever [`Header`] does, or the form of what is stored with it.
-const FORMAT: &[u8] = b"format 3";
+const FORMAT: &[u8] = b"format 4";
 
 /// Feeds what is hashed to BLAKE3, each part with its length before it.
 struct Digest(blake3::Hasher);
@@ -509,8 +516,12 @@ impl Digest {
         digest
     }
 
+    fn count(&mut self, count: usize) {
+        self.0.update(&(count as u64).to_le_bytes());
+    }
+
     fn part(&mut self, bytes: &[u8]) {
-        self.0.update(&(bytes.len() as u64).to_le_bytes());
+        self.count(bytes.len());
         self.0.update(bytes);
     }
 }
@@ -523,5 +534,45 @@ impl Hasher for Digest {
     /// Not used: the digest is read as a whole.
     fn finish(&self) -> u64 {
         0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::{Bundle, BundleFile};
+    use crate::limits::Limits;
+
+    #[test]
+    fn an_entry_has_another_name_for_all_that_differs() {
+        let engine = Engine::default();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let file = |path: &str, contents: &str| BundleFile { path: path.to_owned(), contents: contents.into() };
+        let bundle = |owner: &str, environment: &[(String, String)], files: &[BundleFile]| Bundle {
+            owner: owner.to_owned(),
+            code: Code::Component(b"code".to_vec()),
+            environment: environment.to_vec(),
+            files: files.to_vec(),
+            model_dir: None,
+        };
+        let name_of = |name, version, bundle: &Bundle| {
+            entry_name(&Candidate { name, version, bundle, limits: &Limits::default() }, &engine).0
+        };
+        let (a, b) = (file("app/a", "1"), file("app/b", "2"));
+        let usual = bundle("tenant/iris/blue", &[pair("X", "1")], &[a.clone(), b.clone()]);
+        let all = [
+            name_of("blue", "1", &usual),
+            name_of("green", "1", &usual),
+            name_of("blue", "2", &usual),
+            name_of("blue", "1", &bundle("other/iris/blue", &[pair("X", "1")], &[a.clone(), b.clone()])),
+            name_of("blue", "1", &bundle("tenant/iris/blue", &[pair("X", "2")], &[a.clone(), b.clone()])),
+            // A file that is given as a variable.
+            name_of("blue", "1", &bundle("tenant/iris/blue", &[pair("X", "1"), pair("app/a", "1")], &[b])),
+            name_of("blue", "1", &bundle("tenant/iris/blue", &[], &[file("X", "1"), a])),
+        ];
+        for (index, name) in all.iter().enumerate() {
+            assert!(!all[..index].contains(name), "{index}");
+        }
+        assert_eq!(all[0], name_of("blue", "1", &usual));
     }
 }

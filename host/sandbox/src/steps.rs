@@ -236,7 +236,7 @@ fn call_init(
                 Ok((Ok(()), instance)) => Ok(Ok((store, instance))),
                 Ok((Err(_), _)) | Err(_) if instance::lacked_memory(&store) => Err(Failed::NoMemory),
                 Ok((Err(message), _)) => Ok(Err(outcome::cut(message, environment.limits.log))),
-                Err(error) => Err(Failed::How(in_words(instance::outcome(&store, &error)))),
+                Err(error) => Err(Failed::How(in_words(instance::outcome(&store, &error), environment.limits.log))),
             };
             (result, ())
         }
@@ -262,7 +262,7 @@ fn call_schema(sandbox: &Sandbox, scorer: &Linked, environment: &Environment) ->
                 if instance::lacked_memory(&store) {
                     Failed::NoMemory
                 } else {
-                    Failed::How(in_words(instance::outcome(&store, &error)))
+                    Failed::How(in_words(instance::outcome(&store, &error), environment.limits.log))
                 }
             };
             (result.map_err(failed), Some(store))
@@ -307,9 +307,9 @@ fn seconds(time: Duration) -> String {
     format!("{} s", time.as_secs_f64())
 }
 
-/// Says in words how a call ended that has no result.
-fn in_words(outcome: Outcome) -> String {
-    match outcome {
+/// Says in words how a call ended that has no result, in texts of `limit` bytes at most.
+fn in_words(outcome: Outcome, limit: u64) -> String {
+    match outcome.with_exceptions_cut(limit) {
         Outcome::OutOfMemory { limit, .. } => {
             format!("needs more memory than the limit of {limit} bytes; raise the limit")
         }

@@ -156,7 +156,9 @@ impl LogOutput {
     }
 
     fn push(&self, bytes: &[u8]) {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        // A guest may write more at once than it was told to, and a line is not to take much more than it may have.
+        bytes.chunks(MAX_LINE_BYTES).for_each(|bytes| line.push(bytes));
     }
 }
 
@@ -169,14 +171,24 @@ impl Line {
         }
         self.bytes.extend_from_slice(bytes);
         if self.bytes.len() >= MAX_LINE_BYTES {
-            self.flush();
+            // A character that has not come whole is left for what follows.
+            let end = match std::str::from_utf8(&self.bytes) {
+                Err(error) if error.error_len().is_none() => error.valid_up_to(),
+                _ => self.bytes.len(),
+            };
+            self.write(end);
         }
     }
 
     fn flush(&mut self) {
-        let text = String::from_utf8_lossy(&self.bytes);
+        self.write(self.bytes.len());
+    }
+
+    /// Writes so many of the bytes that are kept.
+    fn write(&mut self, end: usize) {
+        let text = String::from_utf8_lossy(&self.bytes[..end]);
         self.log.lock().unwrap_or_else(PoisonError::into_inner).write(self.stream, self.level, "", &text);
-        self.bytes.clear();
+        self.bytes.drain(..end);
     }
 }
 
@@ -236,5 +248,37 @@ impl AsyncWrite for LogOutput {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::LogSink;
+
+    #[derive(Default)]
+    struct Records(Mutex<Vec<String>>);
+
+    impl LogSink for Records {
+        fn write(&self, _: LogStream, _: LogLevel, _: &str, text: &str) {
+            self.0.lock().unwrap().push(text.to_owned());
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_is_logged_in_parts_with_whole_characters() {
+        let records = Arc::new(Records::default());
+        let log = LogWriter::new(Arc::clone(&records) as Arc<dyn LogSink>, u64::MAX);
+        let output = LogOutput::new(&Arc::new(Mutex::new(log)), LogStream::Stdout, LogLevel::Info);
+        // No part of it ends where a character does.
+        let line = format!("a{}", "\u{20ac}".repeat(100_000));
+        output.push(line.as_bytes());
+        let kept = output.line.lock().unwrap().bytes.capacity();
+        assert!(kept <= 4 * MAX_LINE_BYTES, "{kept} bytes are kept");
+        output.push(b"\nnext\n");
+        let records = records.0.lock().unwrap();
+        let (next, parts) = records.split_last().unwrap();
+        assert_eq!((parts.concat() == line, next.as_str()), (true, "next"));
+        assert!(parts.len() > 4 && parts.iter().all(|part| part.len() <= 2 * MAX_LINE_BYTES));
     }
 }

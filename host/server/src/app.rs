@@ -65,7 +65,7 @@ enum Route {
 impl App {
     /// An app that serves nothing yet.
     pub fn new(sandbox: Arc<Sandbox>, settings: Settings, telemetry: Telemetry) -> Arc<Self> {
-        let body_budget = BodyBudget::new(settings.body.total);
+        let body_budget = BodyBudget::new(settings.body.total, settings.tenants);
         let draining = AtomicBool::new(false);
         let parking = Parking::new(settings.parking);
         Arc::new_cyclic(|app| {
@@ -81,8 +81,8 @@ impl App {
 
     /// Serves a deployment at the root to all who ask, in the place of the one before, whose endpoint is returned.
     pub fn put_single(&self, deployed: Deployed) -> Option<Arc<Endpoint>> {
-        let tenant =
-            self.directory.single().map_or_else(|| Tenant::nobody(&self.sandbox), |single| Arc::clone(&single.tenant));
+        let nobody = || Tenant::nobody(&self.sandbox, &self.body_budget);
+        let tenant = self.directory.single().map_or_else(nobody, |single| Arc::clone(&single.tenant));
         self.directory.put_single(Endpoint::single(tenant, deployed))
     }
 
@@ -98,7 +98,7 @@ impl App {
 
     /// A tenant whose requests run in this app's sandbox.
     pub fn tenant(&self, name: &str, quotas: Quotas) -> Arc<Tenant> {
-        Tenant::new(&self.sandbox, name, quotas)
+        Tenant::new(&self.sandbox, &self.body_budget, name, quotas)
     }
 
     /// Deploys a bundle for an endpoint whose path begins with `path_prefix`. Blocks while it is sealed; `progress` is told
@@ -257,7 +257,7 @@ impl App {
         match route {
             Route::Health | Route::Swagger if is_root && parts.method == Method::OPTIONS => return Ok(options()),
             Route::Health if is_root => return Ok(text("Healthy")),
-            _ if !is_root && is_preflight => return Ok(options()),
+            _ if is_preflight && (!is_root || self.directory.is_by_host(parts)) => return Ok(options()),
             _ => {}
         }
         let tokens = self.settings.tokens.as_deref();

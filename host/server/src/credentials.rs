@@ -134,13 +134,19 @@ impl TryFrom<String> for KeyHash {
     }
 }
 
-/// What a request shows, and in which header.
-pub(crate) fn shown(headers: &HeaderMap) -> Option<(KeyHash, &'static HeaderName)> {
-    let (key, header) = match bearer(headers) {
-        Some(token) => (token, &AUTHORIZATION),
-        None => (headers.get(&API_KEY)?.as_bytes(), &API_KEY),
+/// What a request shows: the token of `Authorization: Bearer`, else `api-key`.
+pub(crate) fn shown(headers: &HeaderMap) -> Option<KeyHash> {
+    bearer(headers).or_else(|| Some(headers.get(&API_KEY)?.as_bytes())).map(KeyHash::of)
+}
+
+/// Whether a header, whose name is in lower case, is one that credentials are shown in. Such a one is not for the scorer,
+/// whether it was looked at or not.
+pub(crate) fn is_credential(name: &str, value: &[u8]) -> bool {
+    let is_bearer = || {
+        let scheme = value.trim_ascii_start().split(u8::is_ascii_whitespace).next();
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
     };
-    Some((KeyHash::of(key), header))
+    name == API_KEY.as_str() || (name == AUTHORIZATION.as_str() && is_bearer())
 }
 
 /// The token of `Authorization: Bearer`.
@@ -169,12 +175,34 @@ mod tests {
             (&AUTHORIZATION, format!("bearer   {} ", key.reveal())),
             (&API_KEY, key.reveal().to_owned()),
         ] {
-            assert_eq!(shown(&headers(&[(name, &value)])), Some((key.hash(), name)), "{value}");
+            assert_eq!(shown(&headers(&[(name, &value)])), Some(key.hash()), "{value}");
         }
         for value in ["Basic abc", "Bearer", "Bearerabc", ""] {
             assert_eq!(shown(&headers(&[(&AUTHORIZATION, value)])), None, "{value}");
         }
         assert_eq!(shown(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn whatever_a_credential_may_come_in_is_not_for_the_scorer() {
+        for (name, value) in [
+            ("api-key", ""),
+            ("api-key", "Basic abc"),
+            ("authorization", "Bearer abc"),
+            ("authorization", " bEARER\tabc"),
+            ("authorization", "Bearer"),
+        ] {
+            assert!(is_credential(name, value.as_bytes()), "{name}: {value}");
+        }
+        for (name, value) in [
+            ("authorization", "Basic abc"),
+            ("authorization", "Bearerabc"),
+            ("authorization", ""),
+            ("x-api-key", "abc"),
+            ("proxy-authorization", "Bearer abc"),
+        ] {
+            assert!(!is_credential(name, value.as_bytes()), "{name}: {value}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub struct Directory {
 /// Which endpoint a request is for, as far as its target says.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Address<'a> {
-    /// That of the host that was asked, else the only one.
+    /// That of the host that was asked, else the one at the root.
     Root,
     /// One of a tenant's.
     Path { tenant: &'a str, endpoint: &'a str },
@@ -105,10 +105,14 @@ impl Directory {
         let of_host;
         let (tenant, name) = match address {
             Address::Root => {
-                of_host = self.read().by_host(parts).cloned();
-                match &of_host {
-                    Some(endpoint) => (endpoint.tenant.name(), &*endpoint.name),
-                    None => return self.single().ok_or(Error::NotReady),
+                let listing = self.read();
+                of_host = listing.by_host(parts).cloned();
+                match (&of_host, &listing.single) {
+                    (Some(endpoint), _) => (endpoint.tenant.name(), &*endpoint.name),
+                    (None, Some(single)) => return Ok(Arc::clone(single)),
+                    (None, None) if listing.by_host.is_empty() => return Err(Error::NotReady),
+                    // Names that nothing has.
+                    (None, None) => ("", ""),
                 }
             }
             Address::Path { tenant, endpoint } => (tenant, endpoint),
@@ -123,9 +127,16 @@ impl Directory {
         found.filter(|found| (found.tenant.name(), &*found.name) == (tenant, name)).ok_or(Error::NotFound)
     }
 
+    /// Whether a request to the root is for an endpoint that has the host name, or would have it, rather than for all who
+    /// ask.
+    pub(crate) fn is_by_host(&self, parts: &Parts) -> bool {
+        let listing = self.read();
+        listing.by_host(parts).is_some() || (listing.single.is_none() && !listing.by_host.is_empty())
+    }
+
     /// What the credential of a request opens.
     fn opened(&self, headers: &HeaderMap, tokens: Option<&Tokens>) -> Option<Opened> {
-        let (key, _) = credentials::shown(headers)?;
+        let key = credentials::shown(headers)?;
         if let Some(endpoint) = self.read().by_key.get(&key) {
             return Some(Opened::Endpoint(Arc::clone(endpoint)));
         }

@@ -1,7 +1,8 @@
-//! What a request may look like in HTTP/1, by the rules of the contract, whose HTTP is gunicorn's.
+//! What a request may look like, by the rules of the contract, whose HTTP is gunicorn's.
 //!
-//! What breaks them is answered before the routes are looked at: with a page of HTML, without ids, and the connection is
-//! closed.
+//! What breaks them is answered before the routes are looked at: with a page of HTML, without ids, and in HTTP/1 the
+//! connection is closed. Of HTTP/2, which gunicorn does not speak, the sizes have the same limits; the rest is the library's
+//! to check.
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -11,9 +12,9 @@ use http::{StatusCode, Version};
 
 use crate::framing::Framing;
 
-/// Bytes of a request line, without its end.
+/// Bytes of a request line, without its end. In HTTP/2 those of the line that says the same.
 const MAX_LINE: usize = 4094;
-/// Headers of a request.
+/// Headers of a request. Those of HTTP/2 whose names begin with a colon are the request line's.
 const MAX_HEADERS: usize = 100;
 /// Bytes of a header, with its end.
 const MAX_HEADER: usize = 8190;
@@ -22,14 +23,17 @@ const METHOD: std::ops::RangeInclusive<usize> = 3..=20;
 
 /// The answer to a request that breaks a rule.
 pub(crate) fn refuse(request: &Request, framing: Framing) -> Option<Response> {
-    if request.version() > Version::HTTP_11 {
-        return None;
-    }
     let (status, reason, message) = broken_rule(request, framing)?;
     tracing::warn!(target: "gunicorn.error", "Invalid request: {message}");
     let mut response = page(status, reason, &message);
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    if !is_http2(request) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     Some(response)
+}
+
+fn is_http2(request: &Request) -> bool {
+    request.version() > Version::HTTP_11
 }
 
 fn broken_rule(request: &Request, framing: Framing) -> Option<(StatusCode, &'static str, String)> {
@@ -38,14 +42,16 @@ fn broken_rule(request: &Request, framing: Framing) -> Option<(StatusCode, &'sta
         let message = format!("Error parsing headers: '{what}'");
         Some((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request Header Fields Too Large", message))
     };
-    let headers = request.headers();
+    let (is_http2, headers) = (is_http2(request), request.headers());
     let method = request.method().as_str();
     let line = method.len() + request_target_length(request) + " HTTP/1.1".len() + 1;
     if line > MAX_LINE {
         let message = format!("Request Line is too large ({line} > {MAX_LINE})");
         return Some((StatusCode::URI_TOO_LONG, "URI Too Long", message));
     }
-    if method.contains(|char: char| char.is_ascii_lowercase() || char == '#') || !METHOD.contains(&method.len()) {
+    let is_valid =
+        METHOD.contains(&method.len()) && !method.contains(|char: char| char.is_ascii_lowercase() || char == '#');
+    if !(is_http2 || is_valid) {
         return bad(format!("Invalid Method 'Invalid HTTP method: '{method}''"));
     }
     if headers.len() > MAX_HEADERS {
@@ -53,6 +59,9 @@ fn broken_rule(request: &Request, framing: Framing) -> Option<(StatusCode, &'sta
     }
     if headers.iter().any(|(name, value)| name.as_str().len() + ": ".len() + value.len() + "\r\n".len() > MAX_HEADER) {
         return too_large("limit request headers fields size");
+    }
+    if is_http2 {
+        return None;
     }
     let invalid = |name: &HeaderName| bad(format!("Invalid HTTP Header: '{}'", name.as_str().to_ascii_uppercase()));
     for name in [&HOST, &CONTENT_TYPE] {
@@ -76,10 +85,11 @@ fn broken_rule(request: &Request, framing: Framing) -> Option<(StatusCode, &'sta
     None
 }
 
-/// Bytes of the request's target.
+/// Bytes of the request's target. HTTP/2 says apart from it which host is asked, as HTTP/1 does in `Host`.
 fn request_target_length(request: &Request) -> usize {
     let uri = request.uri();
     let origin = match (uri.scheme(), uri.authority()) {
+        _ if is_http2(request) => 0,
         (Some(scheme), Some(authority)) => scheme.as_str().len() + "://".len() + authority.as_str().len(),
         (None, Some(authority)) => authority.as_str().len(),
         _ => 0,
@@ -145,7 +155,31 @@ mod tests {
     }
 
     #[test]
-    fn http_2_has_rules_of_its_own() {
-        assert_eq!(answer(|request| request.version(Version::HTTP_2).header("x", "a".repeat(9000))), None);
+    fn a_request_of_http_2_has_the_same_sizes_and_its_connection_is_not_closed() {
+        let request = |target: &str, headers: usize, length: usize| {
+            let request = http::Request::get(format!("http://{}{target}", "h".repeat(200))).version(Version::HTTP_2);
+            let request = (1..headers).fold(request, |request, number| request.header(format!("x-{number}"), "1"));
+            let request = request.header("x", "a".repeat(length)).body(Body::empty()).unwrap();
+            refuse(&request, Framing::default()).map(|response| {
+                assert!(!response.headers().contains_key(CONNECTION));
+                response.status().as_u16()
+            })
+        };
+        assert_eq!(request("/", 100, 1), None);
+        assert_eq!(request("/", 101, 1), Some(431));
+        assert_eq!(request("/", 1, 8190 - 5), None);
+        assert_eq!(request("/", 1, 8190 - 4), Some(431));
+        let target = |line: usize| format!("/{}", "a".repeat(line - "GET / HTTP/1.1".len()));
+        assert_eq!(request(&target(4094), 1, 1), None);
+        assert_eq!(request(&target(4095), 1, 1), Some(414));
+    }
+
+    #[test]
+    fn other_rules_are_those_of_http_1() {
+        for (name, value) in [("host", "y"), ("expect", "something")] {
+            let request = |request: http::request::Builder| request.method("get").header(name, value);
+            assert_eq!(answer(|builder| request(builder).version(Version::HTTP_2)), None);
+            assert_eq!(answer(request), Some(400));
+        }
     }
 }

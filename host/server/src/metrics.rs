@@ -1,6 +1,6 @@
 //! What is measured, in the text format of `OpenMetrics`, which Prometheus reads.
 //!
-//! There are labels for each deployment that there is, and for no other: those of a deployment that is deleted go with it.
+//! There are labels for each deployment and each tenant that there is, and for no other: they go with what is deleted.
 //! So how many there are is the operator's affair, and never a client's.
 
 use std::collections::BTreeMap;
@@ -21,6 +21,7 @@ use scorebox_sandbox::{Fault, Outcome};
 use crate::app::App;
 use crate::log_tail::LogTail;
 use crate::parking::{Measured, Occupancy, Parking};
+use crate::tenant;
 
 /// What becomes of a request that gets to a scorer, as a label.
 const OUTCOMES: [&str; 7] = ["answered", "bad_input", "failed", "timed_out", "trapped", "out_of_memory", "refused"];
@@ -217,6 +218,13 @@ impl Metrics {
             requests: counters(&self.requests),
             mirrored: counters(&self.mirrored),
             durations: self.durations.get_or_create_owned(&labels),
+        }
+    }
+
+    /// Forgets a tenant that there is no more.
+    pub fn forget_tenant(&self, tenant: &str) {
+        for quota in tenant::REFUSING {
+            self.refusals.remove(&RefusalLabels { tenant: tenant.to_owned(), quota });
         }
     }
 

@@ -10,6 +10,7 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use http::header::HOST;
 use http::request::Parts;
+use http::uri::Scheme;
 use hyper::body::{Frame, SizeHint};
 use scorebox_sandbox::{Exception, LogLevel, LogStream};
 use scorebox_telemetry::{self as telemetry, Context, ExceptionKind, RequestItem, Telemetry};
@@ -96,12 +97,14 @@ impl Recorder {
         keep_body: bool,
     ) -> Response {
         let uri = sent_uri(parts);
+        // As it came on its connection.
+        let scheme = parts.extensions.get().unwrap_or(&Scheme::HTTP);
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
         let item = RequestItem {
             method: parts.method.as_str().to_owned(),
             route: parts.uri.path().to_owned(),
-            url: format!("http://{host}{target}"),
+            url: format!("{scheme}://{host}{target}"),
             status: response.status().as_u16(),
             start: time,
             duration: start.elapsed(),

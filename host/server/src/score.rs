@@ -1,5 +1,6 @@
 //! `/score`: from a request to a scorer's answer.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -47,6 +48,9 @@ const MAX_HEADERS: usize = 1000;
 /// Bytes of the name of a header that the log shows when it is not valid.
 const SHOWN_NAME: usize = 200;
 
+/// Bytes of a text that telemetry is given: the start of it that is sent, 8,192 characters of UTF-16, never has more.
+const MAX_RECORDED: usize = 32 * 1024;
+
 /// Headers of a response that are the connection's or the server's to set.
 const NOT_THE_SCORERS: [HeaderName; 8] = [
     header::CONNECTION,
@@ -93,11 +97,11 @@ pub(crate) async fn score(
         tenant.admits(&app.sandbox)?;
     }
     let (mut request, share) = receive(app, &tenant, deployed.mode, ids, parts, body).await?;
-    if is_keyed && let Some((_, header)) = credentials::shown(&parts.headers) {
-        request.headers.retain(|(name, _)| name != header.as_str());
+    if is_keyed {
+        request.headers.retain(|(name, value)| !credentials::is_credential(name, value));
     }
     let models = app.settings.model_data.as_ref().filter(|_| recorder.is_some());
-    let data = models.map(|models| (models, request.body.clone()));
+    let data = models.and_then(|models| Some((models, recorded(str::from_utf8(&request.body).ok()?).to_owned())));
     let log = Arc::new(ScorerLog::for_request(&app.settings, &request.id, recorder.cloned(), &deployed.journal));
     if let Some(mirror) = mirror {
         copy_to(app, Arc::clone(&tenant), mirror, deployed.mode, &request);
@@ -109,13 +113,13 @@ pub(crate) async fn score(
     if let (Some(recorder), Some((models, input)), Outcome::Response(scored)) = (recorder, data, &run.outcome) {
         record_model_data(recorder, models, deployed.mode, &input, scored);
     }
-    answer(app, &log, run)
+    answer(app, &tenant, &log, run)
 }
 
 /// Gives a mirror a copy of a request. Nobody waits for it, and its answer is dropped.
 fn copy_to(app: &Arc<App>, tenant: Arc<Tenant>, mirror: Arc<Slot>, mode: InputMode, request: &Request) {
     // What is live comes first: a copy is the first thing that is left out.
-    let Ok(share) = body::charge(request.body.len() as u64, &app.body_budget) else { return };
+    let Ok(share) = body::charge(request.body.len() as u64, tenant.bodies()) else { return };
     let (app, request) = (Arc::clone(app), request.clone());
     let copied = async move {
         // Why it is not loaded is in the log.
@@ -137,7 +141,7 @@ fn copy_to(app: &Arc<App>, tenant: Arc<Tenant>, mirror: Arc<Slot>, mode: InputMo
             tracing::debug!("a request is not mirrored: {refused}");
             return;
         }
-        match answer(&app, &log, run) {
+        match answer(&app, &tenant, &log, run) {
             // It runs to its end, as it would for a client.
             Ok(response) => {
                 let mut body = response.into_body();
@@ -161,7 +165,7 @@ async fn receive(
     body: Body,
 ) -> Result<(Request, body::Share), Error> {
     let limits = BodyLimits { max: app.settings.body.max.min(tenant.max_body()), ..app.settings.body };
-    let (body, share) = body::read(body, &parts.headers, &limits, &app.body_budget).await?;
+    let (body, share) = body::read(body, &parts.headers, &limits, tenant.bodies()).await?;
     let query = parts.uri.query();
     let input = input::prepare(mode, &parts.method, &parts.headers, query, body).map_err(Error::Input)?;
     Ok((request(ids, parts, input), share))
@@ -174,7 +178,7 @@ impl App {
     pub async fn scorers_request(&self, mode: InputMode, request: http::Request<Body>) -> Option<Request> {
         let (parts, body) = request.into_parts();
         let ids = RequestIds::from_headers(&parts.headers).ok()?;
-        let tenant = Tenant::nobody(&self.sandbox);
+        let tenant = Tenant::nobody(&self.sandbox, &self.body_budget);
         let received = receive(self, &tenant, mode, &ids, &parts, body).await.ok()?;
         Some(received.0)
     }
@@ -185,7 +189,7 @@ fn request(ids: &RequestIds, parts: &Parts, input: Vec<u8>) -> Request {
     let uri = scorers_uri(parts);
     Request {
         id: ids.request_id().into_owned(),
-        client_request_id: ids.client_request_id().map(std::borrow::Cow::into_owned),
+        client_request_id: ids.client_request_id().map(Cow::into_owned),
         method: parts.method.as_str().to_owned(),
         // As it came on its connection.
         scheme: parts.extensions.get().unwrap_or(&Scheme::HTTP).to_string(),
@@ -202,7 +206,7 @@ fn request(ids: &RequestIds, parts: &Parts, input: Vec<u8>) -> Request {
 }
 
 /// The answer to the client; what it must not know goes to the log.
-fn answer(app: &App, log: &Arc<ScorerLog>, run: Run) -> Result<Response, Error> {
+fn answer(app: &App, tenant: &Tenant, log: &Arc<ScorerLog>, run: Run) -> Result<Response, Error> {
     let failed = Failed { log };
     let settings = &app.settings;
     tracing::debug!(
@@ -214,7 +218,7 @@ fn answer(app: &App, log: &Arc<ScorerLog>, run: Run) -> Result<Response, Error> 
     );
     match run.outcome {
         Outcome::Response(Scored { status, headers, body }) => {
-            let body = body::answer(body, &app.body_budget)?;
+            let body = body::answer(body, tenant.bodies())?;
             response(status, headers, run.timing.run, Body::from(body))
         }
         Outcome::Stream(mut streamed) => {
@@ -252,18 +256,26 @@ fn answer(app: &App, log: &Arc<ScorerLog>, run: Run) -> Result<Response, Error> 
     }
 }
 
-/// Tells telemetry what went into a scorer and came out, as JSON: text that is none is a string of it.
-fn record_model_data(recorder: &Recorder, models: &[String], mode: InputMode, input: &[u8], scored: &Scored) {
-    let (Ok(input), Ok(prediction)) = (std::str::from_utf8(input), std::str::from_utf8(&scored.body)) else { return };
-    let quoted = |text: &str| {
-        let mut json = String::with_capacity(text.len() + 2);
-        python_json::write_str(text, &mut json);
-        json
-    };
-    let input = if mode == InputMode::Json { input.to_owned() } else { quoted(input) };
+/// Tells telemetry what went into a scorer, as far as it is recorded, and came out.
+fn record_model_data(recorder: &Recorder, models: &[String], mode: InputMode, input: &str, scored: &Scored) {
+    let Ok(prediction) = str::from_utf8(&scored.body) else { return };
     let is_json = serde_json::from_str::<serde::de::IgnoredAny>(prediction).is_ok();
-    let prediction = if is_json { prediction.to_owned() } else { quoted(prediction) };
-    recorder.model_data(models, &input, &prediction);
+    recorder.model_data(models, &as_json(input, mode == InputMode::Json), &as_json(recorded(prediction), is_json));
+}
+
+/// The start of a text that telemetry is given, cut between characters.
+fn recorded(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_RECORDED)]
+}
+
+/// A text as JSON: one that is none is a string of it.
+fn as_json(text: &str, is_json: bool) -> Cow<'_, str> {
+    if is_json {
+        return text.into();
+    }
+    let mut json = String::with_capacity(text.len() + 2);
+    python_json::write_str(text, &mut json);
+    json.into()
 }
 
 /// Tells the log, and telemetry, how a scorer failed.
@@ -423,4 +435,29 @@ fn append(headers: &mut HeaderMap, name: &str, value: Vec<u8>) {
         return;
     }
     headers.append(parsed, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What telemetry sends of a text: characters of UTF-16.
+    const SENT: usize = 8192;
+
+    #[test]
+    fn of_a_long_text_no_more_is_kept_than_is_sent_and_as_much_is_sent_as_of_all_of_it() {
+        for character in ["a", "\u{1}", "\u{7f}", "\"", "\\", "é", "模", "😀", "模😀é\u{1}"] {
+            for before in ["", "b", "bb", "bbb"] {
+                for length in [0, 1, 100, SENT - 2, SENT, 2 * SENT, MAX_RECORDED, 4 * MAX_RECORDED] {
+                    let text = format!("{before}{}", character.repeat(length));
+                    let start = recorded(&text);
+                    assert!(start.len() <= MAX_RECORDED && (start == text || start.len() > MAX_RECORDED - 4));
+                    for is_json in [true, false] {
+                        let sent = |text: &str| as_json(text, is_json).encode_utf16().take(SENT).collect::<Vec<_>>();
+                        assert!(sent(start) == sent(&text), "{length} of {character:?} after {before:?}");
+                    }
+                }
+            }
+        }
+    }
 }

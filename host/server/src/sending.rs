@@ -15,7 +15,7 @@ use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, sleep_until};
 
-/// Bytes per second below which a client takes an answer too slowly: as with bodies that come.
+/// Bytes per second below which a client takes an answer, or sends a body, too slowly.
 const MIN_RATE: u32 = 16 * 1024;
 /// Bytes of a body that are given to HTTP/2 at once: a frame. What it has been given it keeps until the client takes it, and
 /// how much of that has been taken shows only when it asks for the next.
@@ -24,7 +24,8 @@ const PIECE: usize = 16 * 1024;
 /// room for, all before it; of a body in one piece it would keep the rest without anybody seeing it.
 const LAST_BYTE_APART: usize = 1024;
 
-/// How long a client has kept the server waiting. What it takes makes up for the time that it took.
+/// How long a client has kept the server waiting, to take an answer or to send a body. The bytes that it takes or sends make
+/// up for the time that it took, and for none to come.
 #[derive(Debug, Default)]
 pub(crate) struct Wait {
     since: Option<Instant>,
@@ -32,12 +33,12 @@ pub(crate) struct Wait {
 }
 
 impl Wait {
-    /// It is the client's turn to take something.
+    /// It is the client's turn to take or to send something.
     pub(crate) fn begin(&mut self, now: Instant) {
         self.since.get_or_insert(now);
     }
 
-    /// The client has taken so many bytes.
+    /// The client has taken or sent so many bytes.
     pub(crate) fn took(&mut self, now: Instant, bytes: usize) {
         if let Some(since) = self.since.take() {
             self.spent += now.saturating_duration_since(since);
@@ -46,7 +47,7 @@ impl Wait {
         self.spent = self.spent.saturating_sub(made_up);
     }
 
-    /// When the client, if it takes nothing more, has kept the server waiting for this long.
+    /// When the client, if it takes or sends nothing more, has kept the server waiting for this long.
     pub(crate) fn end(&self, limit: Duration) -> Option<Instant> {
         self.since.map(|since| since + limit.saturating_sub(self.spent))
     }

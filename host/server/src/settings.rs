@@ -91,16 +91,11 @@ impl Default for LogSettings {
 pub struct BodyLimits {
     /// Bytes of one body. Default 100 MiB.
     pub max: u64,
-    /// Bytes of all bodies that are being read or scored at the same time, and of all answers that are not taken yet.
-    /// Default 1 GiB.
+    /// Bytes of all bodies that are being read or scored at the same time, and of all answers that are not taken yet. With
+    /// tenants, none of them takes more than it leaves free. Default 1 GiB.
     pub total: u64,
-    /// How long a body may take, and besides a second for each [`BodyLimits::MIN_RATE`] bytes that have come. Default 30 s.
+    /// How long a client may keep the server waiting for a body; 16 KiB that come make up for a second of it. Default 30 s.
     pub timeout: Duration,
-}
-
-impl BodyLimits {
-    /// Bytes per second below which a body is too slow.
-    pub const MIN_RATE: u64 = 16 * 1024;
 }
 
 impl Default for BodyLimits {

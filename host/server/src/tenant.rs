@@ -8,8 +8,18 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use scorebox_sandbox::{CpuQuota, Lane, LaneLimits, Refused, Sandbox, Scope};
 
+use crate::body::{Account, BodyBudget};
 use crate::endpoint::DEFAULT;
 use crate::error::Error;
+
+// The quotas that requests are refused by, as clients are told and as labels have them.
+const RATE: &str = "requests per second";
+const REQUESTS: &str = "requests at the same time";
+const MEMORY: &str = "memory";
+const CPU: &str = "CPU time";
+pub(crate) const BODIES: &str = "memory for bodies";
+/// All of them.
+pub(crate) const REFUSING: [&str; 5] = [RATE, REQUESTS, MEMORY, CPU, BODIES];
 
 /// What the requests of a tenant may use together. The limits of the server hold as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,23 +79,24 @@ impl Quotas {
 pub struct Tenant {
     name: String,
     lane: Lane,
+    bodies: Arc<Account>,
     quotas: RwLock<(Quotas, Option<Arc<DefaultDirectRateLimiter>>)>,
 }
 
 impl Tenant {
-    pub(crate) fn new(sandbox: &Sandbox, name: &str, quotas: Quotas) -> Arc<Self> {
-        Self::of(sandbox.lane(quotas.lane()), name, quotas)
+    pub(crate) fn new(sandbox: &Sandbox, budget: &Arc<BodyBudget>, name: &str, quotas: Quotas) -> Arc<Self> {
+        Self::of(sandbox.lane(quotas.lane()), budget, name, quotas)
     }
 
     /// Whose the endpoint at the root is: nobody's, without quotas. Its lane is the one that there always is, so that a
     /// server with no other endpoint keeps no places free for others.
-    pub(crate) fn nobody(sandbox: &Sandbox) -> Arc<Self> {
-        Self::of(sandbox.default_lane().clone(), DEFAULT, Quotas::default())
+    pub(crate) fn nobody(sandbox: &Sandbox, budget: &Arc<BodyBudget>) -> Arc<Self> {
+        Self::of(sandbox.default_lane().clone(), budget, DEFAULT, Quotas::default())
     }
 
-    fn of(lane: Lane, name: &str, quotas: Quotas) -> Arc<Self> {
-        let limiter = quotas.limiter();
-        Arc::new(Self { name: name.to_owned(), lane, quotas: RwLock::new((quotas, limiter)) })
+    fn of(lane: Lane, budget: &Arc<BodyBudget>, name: &str, quotas: Quotas) -> Arc<Self> {
+        let (bodies, limiter) = (Account::new(budget), quotas.limiter());
+        Arc::new(Self { name: name.to_owned(), lane, bodies, quotas: RwLock::new((quotas, limiter)) })
     }
 
     /// Its name.
@@ -108,6 +119,11 @@ impl Tenant {
         &self.lane
     }
 
+    /// What its requests' bodies and their answers have of the memory for all of them.
+    pub(crate) fn bodies(&self) -> &Arc<Account> {
+        &self.bodies
+    }
+
     /// Bytes that a body may have.
     pub(crate) fn max_body(&self) -> u64 {
         self.quotas.read().unwrap_or_else(PoisonError::into_inner).0.body
@@ -118,7 +134,7 @@ impl Tenant {
         let limiter = self.quotas.read().unwrap_or_else(PoisonError::into_inner).1.clone();
         if let Some(Err(early)) = limiter.map(|limiter| limiter.check()) {
             let after = early.wait_time_from(DefaultClock::default().now());
-            return Err(Error::Quota { quota: "requests per second", after });
+            return Err(Error::Quota { quota: RATE, after });
         }
         sandbox.admits_in(&self.lane).map_err(refused)
     }
@@ -127,12 +143,10 @@ impl Tenant {
 /// A request that the sandbox has refused.
 pub(crate) fn refused(refused: Refused) -> Error {
     match refused {
-        Refused::Busy { scope: Scope::Lane, .. } => {
-            Error::Quota { quota: "requests at the same time", after: Duration::from_secs(1) }
-        }
+        Refused::Busy { scope: Scope::Lane, .. } => Error::Quota { quota: REQUESTS, after: Duration::from_secs(1) },
         // When an instance ends is known to nobody.
-        Refused::MemorySpent { .. } => Error::Quota { quota: "memory", after: Duration::from_secs(1) },
-        Refused::CpuSpent { after } => Error::Quota { quota: "CPU time", after },
+        Refused::MemorySpent { .. } => Error::Quota { quota: MEMORY, after: Duration::from_secs(1) },
+        Refused::CpuSpent { after } => Error::Quota { quota: CPU, after },
         other => Error::Refused(other),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
@@ -47,8 +47,24 @@ impl Store {
     ///
     /// [`Offset`](StoreError::Offset), [`Busy`](StoreError::Busy), or what the system refused.
     pub fn upload(&self, digest: &Digest, offset: u64) -> Result<Upload, StoreError> {
+        self.begin(digest, offset, false)
+    }
+
+    /// Begins the upload of a blob, and removes what has come of it before.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`](StoreError::Busy), or what the system refused.
+    pub fn upload_anew(&self, digest: &Digest) -> Result<Upload, StoreError> {
+        self.begin(digest, 0, true)
+    }
+
+    fn begin(&self, digest: &Digest, offset: u64, anew: bool) -> Result<Upload, StoreError> {
         let claim = self.claim(digest)?;
         let path = self.partial_path(digest);
+        if anew {
+            remove(&path)?;
+        }
         let mut hasher = Sha256::new();
         if self.blob(digest)?.is_some() {
             return Ok(Upload { claim, path, file: None, hasher, offset });
@@ -119,6 +135,11 @@ impl Upload {
         Ok(())
     }
 
+    /// Removes what has come.
+    pub fn discard(self) -> Result<(), StoreError> {
+        if self.file.is_some() { remove(&self.path) } else { Ok(()) }
+    }
+
     /// Makes the blob of what has come. When it returns, the blob is on the disk.
     ///
     /// # Errors
@@ -145,5 +166,13 @@ impl Upload {
         files::sync_folder(folder)?;
         // An upload that was cut short may have made the blob's folder and not synced it.
         files::sync_folder(files::parent(folder))
+    }
+}
+
+/// Removes what has come of a blob, if anything has.
+fn remove(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", path, error)),
+        _ => Ok(()),
     }
 }

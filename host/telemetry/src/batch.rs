@@ -1,9 +1,30 @@
 //! Items as they are sent: the body of a request.
 
+use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
+
+/// Bytes of the items of a batch. One item alone may have more.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Which of the items with so many bytes make a batch together, in their order.
+pub(crate) fn split(bytes: &[usize]) -> Vec<Range<usize>> {
+    let mut batches: Vec<Range<usize>> = Vec::new();
+    let mut sum = 0_usize;
+    for (at, bytes) in bytes.iter().enumerate() {
+        sum = sum.saturating_add(*bytes);
+        match batches.last_mut() {
+            Some(batch) if sum <= BATCH_BYTES => batch.end = at + 1,
+            _ => {
+                batches.push(at..at + 1);
+                sum = *bytes;
+            }
+        }
+    }
+    batches
+}
 
 /// A request's body, ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +68,19 @@ pub(crate) fn now() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn items_are_split_by_their_bytes_in_their_order() {
+        let lengths = |bytes: &[usize]| -> Vec<usize> {
+            let batches = split(bytes);
+            assert!(batches.iter().flat_map(Clone::clone).eq(0..bytes.len()), "{batches:?}");
+            batches.iter().map(ExactSizeIterator::len).collect()
+        };
+        assert!(lengths(&[]).is_empty());
+        assert_eq!(lengths(&[1, 2, 3]), [3]);
+        assert_eq!(lengths(&[BATCH_BYTES, 0, 1, BATCH_BYTES - 1]), [2, 2]);
+        assert_eq!(lengths(&[1, usize::MAX, usize::MAX, 1, 1]), [1, 1, 1, 2]);
+    }
 
     #[test]
     fn a_batch_can_be_reduced_to_some_of_its_items() {

@@ -1,38 +1,24 @@
 //! Application Insights' ingestion service: batches for it, and what its answers mean.
 
-use bytes::Bytes;
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
-use crate::batch::Batch;
+use crate::batch::{self, Batch};
 use crate::client::Answer;
 use crate::envelope::{self, Sender};
 use crate::item::Item;
 use crate::outbox::{self, Protocol, Verdict};
 
-/// Bytes of a batch. One item may be [`crate::limit::ITEM_BYTES`].
-const BATCH_BYTES: usize = 1 << 20;
-
 /// Items as batches: JSON arrays, not compressed, as Azure ML's inference server 1.5.1 sends them.
 pub(crate) fn batches(sender: &Sender, items: &[Item]) -> Vec<Batch> {
-    let mut batches = Vec::new();
-    let (mut body, mut count) = (Vec::new(), 0);
-    let finish = |body: &mut Vec<u8>, count: &mut usize| {
-        body.push(b']');
-        Batch::new(std::mem::take(count), "application/json", None, Bytes::from(std::mem::take(body)))
+    let items: Vec<Vec<u8>> = items.iter().map(|item| envelope::encode(sender, item)).collect();
+    let bytes: Vec<usize> = items.iter().map(Vec::len).collect();
+    let batch = |items: &[Vec<u8>]| {
+        let body = [b"[", &*items.join(&b','), b"]"].concat();
+        Batch::new(items.len(), "application/json", None, body.into())
     };
-    for item in items {
-        let json = envelope::encode(sender, item);
-        if count > 0 && body.len() + json.len() > BATCH_BYTES {
-            batches.push(finish(&mut body, &mut count));
-        }
-        body.push(if count == 0 { b'[' } else { b',' });
-        body.extend_from_slice(&json);
-        count += 1;
-    }
-    if count > 0 {
-        batches.push(finish(&mut body, &mut count));
-    }
-    batches
+    batch::split(&bytes).into_iter().map(|range| batch(&items[range])).collect()
 }
 
 /// The answer to a batch.
@@ -72,8 +58,10 @@ impl Protocol for Breeze {
 }
 
 fn partly(track: &Track) -> Verdict {
-    let again: Vec<usize> =
+    // An item is sent again once, however often it is named.
+    let again: BTreeSet<usize> =
         track.errors.iter().filter(|error| is_later(error.status_code)).map(|error| error.index).collect();
+    let again: Vec<usize> = again.into_iter().collect();
     let refused = track.items_received.saturating_sub(track.items_accepted).saturating_sub(again.len());
     if again.is_empty() { Verdict::Taken { refused } } else { Verdict::Partly { again, refused } }
 }
@@ -85,7 +73,9 @@ fn is_later(status: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use http::StatusCode;
+    use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
@@ -120,6 +110,20 @@ mod tests {
                     let batch = Batch::new(1, "application/json", None, Bytes::from_static(b"[1]"));
                     prop_assert_eq!(batch.only(&again).is_some(), again == [0]);
                 }
+            }
+        }
+
+        #[test]
+        fn a_batch_never_grows(errors in vec((0_usize..4, prop_oneof![Just(400), Just(500)]), 1..20)) {
+            let json = |(index, code): &(usize, u16)| format!(r#"{{"index":{index},"statusCode":{code}}}"#);
+            let errors: Vec<String> = errors.iter().map(json).collect();
+            let errors = errors.join(",");
+            let body = format!(r#"{{"itemsReceived":4,"itemsAccepted":0,"errors":[{errors}]}}"#);
+            if let Verdict::Partly { again, refused } = verdict(206, &body) {
+                let batch = Batch::new(4, "application/json", None, Bytes::from_static(b"[0,1,2,3]"));
+                let rest = batch.only(&again).unwrap();
+                prop_assert!(rest.items + refused <= 4 && rest.body.len() <= batch.body.len());
+                prop_assert!(again.is_sorted_by(|first, second| first < second));
             }
         }
     }

@@ -15,7 +15,7 @@
 //! | what | how much |
 //! | --- | --- |
 //! | items that wait to be encoded | 8192, and 16 MiB; what is over is dropped and counted |
-//! | a batch | 100 items at most, 5 s after its first |
+//! | a batch | 100 items and 1 MiB at most, one item excepted that has more; 5 s after its first |
 //! | batches in memory, for each endpoint | 8 MiB |
 //! | batches on disk, when there is a [`Buffer`] | its `bytes`, in equal shares for the endpoints; the oldest go |
 //! | age of a batch on disk | 48 h |

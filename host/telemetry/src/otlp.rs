@@ -160,7 +160,8 @@ fn parse_url(variable: String, url: &str) -> Result<Uri, ConfigError> {
     Ok(uri)
 }
 
-/// Reads `name=value,name=value`, with values percent-encoded.
+/// Reads `name=value,name=value`, with values percent-encoded. Errors name a part by its number: what is mistyped may have a
+/// credential where the name should be.
 fn parse_pairs(variable: &str, list: &str) -> Result<Vec<(String, String)>, ConfigError> {
     let pairs = list.split(',').map(str::trim).filter(|pair| !pair.is_empty());
     pairs
@@ -171,7 +172,7 @@ fn parse_pairs(variable: &str, list: &str) -> Result<Vec<(String, String)>, Conf
                 .ok_or_else(|| unusable(variable, format!("its part {} is not of the form name=value", at + 1)))?;
             let value = percent_decode_str(value.trim())
                 .decode_utf8()
-                .map_err(|_| unusable(variable, format!("the value of {} is not UTF-8", name.trim())))?;
+                .map_err(|_| unusable(variable, format!("the value of its part {} is not UTF-8", at + 1)))?;
             Ok((name.trim().to_owned(), value.into_owned()))
         })
         .collect()
@@ -180,11 +181,12 @@ fn parse_pairs(variable: &str, list: &str) -> Result<Vec<(String, String)>, Conf
 fn parse_headers(variable: &str, list: &str) -> Result<Vec<(HeaderName, HeaderValue)>, ConfigError> {
     parse_pairs(variable, list)?
         .into_iter()
-        .map(|(name, value)| {
-            let mut value = HeaderValue::from_str(&value)
-                .map_err(|_| unusable(variable, format!("the value of {name} is not one of a header")))?;
+        .enumerate()
+        .map(|(at, (name, value))| {
+            let wrong = |what| unusable(variable, format!("its part {} has no valid header {what}", at + 1));
+            let name = name.parse().map_err(|_| wrong("name"))?;
+            let mut value = HeaderValue::from_str(&value).map_err(|_| wrong("value"))?;
             value.set_sensitive(true);
-            let name = name.parse().map_err(|_| unusable(variable, format!("{name:?} is no header's name")))?;
             Ok((name, value))
         })
         .collect()
@@ -291,10 +293,14 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "0", "milliseconds"),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", "gzip"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "a=b,secret", "part 2"),
-            ("OTEL_EXPORTER_OTLP_HEADERS", "a=secret%0A", "header"),
-            ("OTEL_EXPORTER_OTLP_HEADERS", "a=secret%ff", "UTF-8"),
-            ("OTEL_EXPORTER_OTLP_HEADERS", "a b=secret", "name"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a=secret%0A", "part 1 has no valid header value"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a=secret%ff", "part 1 is not UTF-8"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a=b, Authorization: Basic secret=", "part 2 has no valid header name"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization: Basic secret=%0A", "part 1 has no valid header name"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization: Basic secret=%ff", "part 1 is not UTF-8"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "secret=%0A", "part 1 has no valid header value"),
             ("OTEL_RESOURCE_ATTRIBUTES", "a", "part 1"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "secret=%ff", "part 1 is not UTF-8"),
         ] {
             let message = read(&[on, (variable, value)]).unwrap_err().to_string();
             assert!(message.starts_with(variable) && message.contains(part), "{message}");

@@ -28,7 +28,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLink
 use opentelemetry_semantic_conventions::attribute as name;
 use prost::Message;
 
-use crate::batch::Batch;
+use crate::batch::{self, Batch};
 use crate::client::Answer;
 use crate::envelope::{self, Sender};
 use crate::error::StartError;
@@ -141,6 +141,9 @@ impl Spans {
     }
 }
 
+/// A log record, and the scope that has the name of its logger.
+type Record = (SdkLogRecord, InstrumentationScope);
+
 /// Makes messages of log records.
 #[derive(Debug)]
 pub(crate) struct Records {
@@ -162,17 +165,19 @@ impl Records {
 
     /// Everything among the items but the requests.
     pub(crate) fn batches(&self, items: &[Item]) -> Vec<Batch> {
-        let records: Vec<_> = items.iter().filter_map(|item| self.record(item)).collect();
-        if records.is_empty() {
-            return Vec::new();
-        }
+        let (bytes, records): (Vec<usize>, Vec<Record>) =
+            items.iter().filter_map(|item| Some((item.cost(), self.record(item)?))).unzip();
+        batch::split(&bytes).into_iter().flat_map(|range| self.messages(&records[range])).collect()
+    }
+
+    fn messages(&self, records: &[Record]) -> Vec<Batch> {
         let references: Vec<_> = records.iter().map(|(record, scope)| (record, scope)).collect();
         // The tray takes everything.
         let _ = futures_executor::block_on(self.exporter.export(LogBatch::new(&references)));
         self.tray.take(records.len())
     }
 
-    fn record(&self, item: &Item) -> Option<(SdkLogRecord, InstrumentationScope)> {
+    fn record(&self, item: &Item) -> Option<Record> {
         let mut record = self.logger.create_log_record();
         record.set_timestamp(item.time);
         record.set_observed_timestamp(item.time);

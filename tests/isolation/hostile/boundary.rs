@@ -115,22 +115,23 @@ fn room_for_a_request_that_is_none_ends_the_request_and_the_server_goes_on() {
 
 #[test]
 fn what_is_no_value_of_init_or_schema_is_refused_at_deploy() {
-    for (what, guest) in [
+    for (what, guest, why) in [
         ("an error that is no UTF-8", Guest::new().init(
-            "(i32.store8 (i32.const 64) (i32.const 1)) (i32.store (i32.const 68) (i32.const 1040)) (i32.store (i32.const 72) (i32.const 4))")),
+            "(i32.store8 (i32.const 64) (i32.const 1)) (i32.store (i32.const 68) (i32.const 1040)) (i32.store (i32.const 72) (i32.const 4))"), "init() was stopped: invalid utf-8 sequence of 1 bytes from index 0"),
         ("an error of 2^32-1 bytes", Guest::new().init(
-            "(i32.store8 (i32.const 64) (i32.const 1)) (i32.store (i32.const 68) (i32.const 1024)) (i32.store (i32.const 72) (i32.const -1))")),
-        ("neither success nor an error", Guest::new().init("(i32.store8 (i32.const 64) (i32.const 2))")),
-        ("a mode that is none", Guest::new().schema("(i32.store8 (i32.const 128) (i32.const 3))")),
-        ("a schema of 2^32-1 bytes", Guest::new().schema("(i32.store8 (i32.const 132) (i32.const 1)) (i32.store (i32.const 140) (i32.const -1))")),
+            "(i32.store8 (i32.const 64) (i32.const 1)) (i32.store (i32.const 68) (i32.const 1024)) (i32.store (i32.const 72) (i32.const -1))"), "init() was stopped: string pointer/length out of bounds of memory"),
+        ("neither success nor an error", Guest::new().init("(i32.store8 (i32.const 64) (i32.const 2))"), "init() was stopped: invalid expected discriminant"),
+        ("a mode that is none", Guest::new().schema("(i32.store8 (i32.const 128) (i32.const 3))"), "schema() was stopped: unexpected discriminant: 3"),
+        ("a schema of 2^32-1 bytes", Guest::new().schema("(i32.store8 (i32.const 132) (i32.const 1)) (i32.store (i32.const 140) (i32.const -1))"), "schema() was stopped: string pointer/length out of bounds of memory"),
         ("a schema that is no UTF-8", Guest::new().schema(
-            "(i32.store8 (i32.const 132) (i32.const 1)) (i32.store (i32.const 136) (i32.const 1040)) (i32.store (i32.const 140) (i32.const 4))")),
-        ("2^32-1 versions", Guest::new().schema("(i32.store (i32.const 160) (i32.const -1))")),
+            "(i32.store8 (i32.const 132) (i32.const 1)) (i32.store (i32.const 136) (i32.const 1040)) (i32.store (i32.const 140) (i32.const 4))"), "schema() was stopped: invalid utf-8 sequence of 1 bytes from index 0"),
+        ("2^32-1 versions", Guest::new().schema("(i32.store (i32.const 160) (i32.const -1))"), "schema() was stopped: list pointer/length out of bounds of memory"),
         ("a schema that is no JSON", Guest::new().schema(
-            "(i32.store8 (i32.const 132) (i32.const 1)) (i32.store (i32.const 136) (i32.const 1024)) (i32.store (i32.const 140) (i32.const 2))")),
+            "(i32.store8 (i32.const 132) (i32.const 1)) (i32.store (i32.const 136) (i32.const 1024)) (i32.store (i32.const 140) (i32.const 2))"), "input schema is not valid JSON: Expecting value: line 1 column 1"),
     ] {
-        println!("{what}");
         let (_written, serve) = guest.serve();
-        assert_refused(&serve.refused(), &[]);
+        let ended = serve.refused();
+        println!("{what}: {}", ended.stderr);
+        assert_refused(&ended, &[why]);
     }
 }

@@ -1,7 +1,7 @@
 //! Archives, wheels, model directories and caches that were made to do harm.
 
 use std::fs::{self, File};
-use std::io::{Cursor, Write as _};
+use std::io::{BufWriter, Cursor, Seek, SeekFrom, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -88,6 +88,68 @@ fn an_archive_that_unpacks_to_more_than_the_limit_is_refused_before_it_is_unpack
     let (_folder, entries) =
         archive(|zip| (0..600_000).for_each(|number| add_text(zip, &format!("app/{number}"), b"")));
     assert_archive_refused(&entries, "entries; take out what the script does not need");
+}
+
+/// What a header in the directory of a ZIP file begins with, without its name of 8 bytes.
+fn header() -> Vec<u8> {
+    [&b"PK\x01\x02"[..], &[0; 24], &8_u16.to_le_bytes(), &[0; 16]].concat()
+}
+
+/// ZIP64's record for so many entries in a directory of so many bytes that ends at `position`, with `more` bytes in the
+/// record; then what says where it is, and the record at the end, which leaves it all to the others.
+fn end64(file: &mut (impl Write + Seek), position: u64, entries: u64, size: u64, more: u64) {
+    let numbers = [entries, entries, size, position - size].map(u64::to_le_bytes).concat();
+    let record = [&b"PK\x06\x06"[..], &(44 + more).to_le_bytes(), &[0; 12], &numbers].concat();
+    let locator = [&b"PK\x06\x07"[..], &[0; 4], &position.to_le_bytes(), &1_u32.to_le_bytes()].concat();
+    let end = [&b"PK\x05\x06"[..], &[0; 4], &[0xff; 12], &[0; 2]].concat();
+    file.write_all(&record).expect("a record");
+    file.seek(SeekFrom::Current(more.cast_signed())).expect("a hole");
+    file.write_all(&[locator, end].concat()).expect("the end");
+}
+
+#[test]
+fn an_archive_whose_directory_says_what_is_too_much_is_refused_before_it_is_read() {
+    const ENTRIES: u64 = 3_000_000;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("app.scorebox");
+    let refused = |reason: &str, write: &dyn Fn(&mut BufWriter<File>)| {
+        let mut file = BufWriter::new(File::create(&path).expect("a file"));
+        write(&mut file);
+        drop(file);
+        let (ended, memory) = run(scorebox().arg("check").arg(&path).args(["--memory", "64MiB"]));
+        println!("{} MiB: {}", memory >> 20, ended.stderr);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains(reason), "no {reason:?} in {:?}", ended.stderr);
+        assert!(memory < 128 * MIB as u64, "{} MiB", memory >> 20);
+    };
+    let headers = |file: &mut BufWriter<File>| {
+        let header = header();
+        for number in 0..ENTRIES {
+            file.write_all(&header).and_then(|()| file.write_all(&number.to_le_bytes())).expect("a header");
+        }
+        ENTRIES * (header.len() as u64 + 8)
+    };
+    refused("more than 100000 entries", &|file| {
+        let size = headers(file);
+        end64(file, size, ENTRIES, size, 0);
+    });
+    // A record at the end that does not fit, for which the one before would be taken.
+    refused("is not at its end", &|file| {
+        let size = headers(file);
+        end64(file, size, ENTRIES, size, 0);
+        file.write_all(&[&b"PK\x05\x06"[..], &[1, 0], &[0; 16]].concat()).expect("the end of one of several disks");
+    });
+    // Headers that are looked for from the beginning.
+    refused("is not at its end", &|file| {
+        let beginnings = b"PK\x01\x02".repeat(MIB);
+        (0..64).for_each(|_| file.write_all(&beginnings).expect("beginnings of headers"));
+        file.write_all(&[&b"PK\x05\x06"[..], &[0; 4], &[1, 0, 1, 0], &[0; 10]].concat()).expect("the end");
+    });
+    // What stands in ZIP64's record and is nobody's.
+    refused("is not at its end", &|file| {
+        file.write_all(&[header(), vec![0; 8]].concat()).expect("a header");
+        end64(file, 54, 1, 54, 1 << 30);
+    });
 }
 
 #[test]

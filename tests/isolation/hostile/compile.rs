@@ -4,21 +4,26 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use scorebox_tests::process::{Process, scorebox};
+use scorebox_tests::process::{Process, descendants, memory, scorebox};
 use scorebox_tests::wait::PATIENCE;
 use scorebox_tests::{Ended, fixtures};
-use wasm_encoder::{
-    BlockType, CodeSection, ComponentSectionId, FunctionSection, InstructionSink, Module, TypeSection, ValType,
-};
+use wasm_encoder::{BlockType, ComponentSectionId, Module};
 
-use crate::component::{Guest, Written, with_core_modules};
+use crate::component::{Guest, Written, core_module, hundred_thousand_functions, with_core_modules};
 
 /// Modules like these are compiled with no more than this, and then refused.
-const SEAL_LIMITS: [&str; 4] = ["--seal-timeout", "10s", "--seal-memory", "1GiB"];
+const LIMITS: [&str; 6] = ["--seal-timeout", "10s", "--seal-memory", "1GiB", "--memory", "64MiB"];
+/// Bytes that the processes of a command may have together: what one may write to that compiles, and besides that the
+/// program, and what the others keep of the module.
+const MEMORY: u64 = (1 << 30) + 3 * (64 << 20) + (256 << 20);
+/// What is said of a process that has crashed, or that was ended from outside, rather than at one of its limits.
+const CRASHES: [&str; 5] =
+    ["was ended by signal", "was killed", "ended with exit status", "' panicked at", ") panicked at"];
 /// How long a command may take that compiles one of them.
 const BOUND: Duration = Duration::from_secs(40);
 
-/// How a command ended, after what time, and how much memory it had at most.
+/// How a command ended, after what time, and how much memory it had at most: all of its processes that were there at the
+/// same time, each with the most that it had until then, and each with the program itself.
 #[derive(Debug)]
 struct Measured {
     ended: Ended,
@@ -31,38 +36,25 @@ struct Measured {
 fn check(component: &[u8]) -> Measured {
     let written = Written::new(component);
     let mut command = scorebox();
-    command.arg("check").arg(written.path()).arg("--no-cache").args(SEAL_LIMITS);
+    command.arg("check").arg(written.path()).arg("--no-cache").args(LIMITS);
     let begin = Instant::now();
     let mut process = Process::start(&mut command);
-    let mut memory = 0;
-    let status = format!("/proc/{}/status", process.id());
+    let mut most = 0;
     while process.runs() {
         assert!(begin.elapsed() < BOUND, "it has not ended within {BOUND:?}; {}", process.said());
-        if let Ok(status) = fs::read_to_string(&status)
-            && let Some(most) = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))
-        {
-            memory = most.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB") * 1024;
-        }
+        let processes = descendants(process.id()).into_iter().chain([process.id()]);
+        most = most.max(processes.filter_map(|id| memory(id, "VmHWM")).sum());
         std::thread::sleep(Duration::from_millis(2));
     }
     let time = begin.elapsed();
-    Measured { ended: process.wait(PATIENCE), time, memory }
+    Measured { ended: process.wait(PATIENCE), time, memory: most }
 }
 
-/// A core module of so many functions without parameters, whose code is written by `code`.
-fn module(functions: usize, locals: u32, code: impl Fn(&mut InstructionSink<'_>)) -> Module {
-    let (mut types, mut declared, mut bodies) = (TypeSection::new(), FunctionSection::new(), CodeSection::new());
-    types.ty().function([], []);
-    for _ in 0..functions {
-        declared.function(0);
-        let mut function = wasm_encoder::Function::new([(locals, ValType::I64)]);
-        code(&mut function.instructions());
-        function.instructions().end();
-        bodies.function(&function);
-    }
-    let mut module = Module::new();
-    module.section(&types).section(&declared).section(&bodies);
-    module
+/// Checks that no process of a command has crashed.
+#[track_caller]
+fn assert_no_crash(what: &str, ended: &Ended) {
+    let crash = CRASHES.iter().find(|crash| ended.stderr.contains(*crash));
+    assert!(crash.is_none(), "{what}: {ended:?}");
 }
 
 /// A scorer that has this module inside.
@@ -70,7 +62,7 @@ fn scorer_with(module: &Module) -> Vec<u8> {
     with_core_modules(&Guest::new().component(), [module])
 }
 
-/// Checks that a scorer is taken, or refused with a reason, in bounded time.
+/// Checks that a scorer is taken, or refused with a reason, in bounded time and memory.
 #[track_caller]
 fn assert_bounded(what: &str, component: &[u8]) -> Measured {
     let measured = check(component);
@@ -82,21 +74,20 @@ fn assert_bounded(what: &str, component: &[u8]) -> Measured {
         Some(1) => assert!(ended.stderr.starts_with("error: "), "{}", ended.stderr),
         _ => panic!("{what}: {ended:?}"),
     }
+    assert_no_crash(what, ended);
+    assert!(*memory <= MEMORY, "{what}: {memory} bytes, more than {MEMORY}");
     measured
 }
 
 #[test]
 fn a_hundred_thousand_functions_are_compiled_or_refused() {
-    let module = module(100_000, 1, |code| {
-        code.local_get(0).i64_const(77).i64_mul().local_set(0);
-    });
-    assert_bounded("100,000 functions", &scorer_with(&module));
+    assert_bounded("100,000 functions", &scorer_with(&hundred_thousand_functions()));
 }
 
 #[test]
 fn a_function_of_10_mb_is_refused_and_one_of_2_mb_is_compiled_or_refused() {
     for (what, size) in [("a function of 10 MB", 10_000_000), ("a function of 2 MB", 2_000_000)] {
-        let module = module(1, 8, |code| {
+        let module = core_module(1, 8, |code| {
             for step in 0..size / 9 {
                 let local = step % 8;
                 code.local_get(local).i64_const(0x5_1234).i64_mul().local_set((local + 3) % 8);
@@ -110,7 +101,7 @@ fn a_function_of_10_mb_is_refused_and_one_of_2_mb_is_compiled_or_refused() {
 
 #[test]
 fn functions_of_50_000_locals_are_compiled_or_refused() {
-    let module = module(30, 50_000, |code| {
+    let module = core_module(30, 50_000, |code| {
         for local in 1..50_000 {
             code.local_get(local).i64_const(1).i64_add().local_set(local - 1);
         }
@@ -122,7 +113,7 @@ fn functions_of_50_000_locals_are_compiled_or_refused() {
 fn many_locals_in_many_loops_are_compiled_or_refused() {
     const LOCALS: u32 = 10_000;
     const LOOPS: usize = 1_000;
-    let module = module(1, LOCALS, |code| {
+    let module = core_module(1, LOCALS, |code| {
         for _ in 0..LOOPS {
             code.loop_(BlockType::Empty);
         }
@@ -140,7 +131,7 @@ fn many_locals_in_many_loops_are_compiled_or_refused() {
 
 #[test]
 fn a_branch_table_of_a_million_targets_is_refused() {
-    let module = module(1, 1, |code| {
+    let module = core_module(1, 1, |code| {
         code.block(BlockType::Empty).block(BlockType::Empty).local_get(0).i32_wrap_i64();
         code.br_table((0..1_000_000).map(|target| target % 2), 0);
         code.end().end();
@@ -151,7 +142,7 @@ fn a_branch_table_of_a_million_targets_is_refused() {
 
 #[test]
 fn blocks_in_blocks_without_end_are_compiled_or_refused() {
-    let module = module(1, 1, |code| {
+    let module = core_module(1, 1, |code| {
         for _ in 0..200_000 {
             code.block(BlockType::Empty);
         }
@@ -246,9 +237,7 @@ fn run_damaged(component: &[u8], body: &Path) -> Ended {
     let written = Written::new(component);
     let mut command = scorebox();
     command.arg("run").arg(written.path()).arg("--data").arg(body);
-    command
-        .args(["--no-cache", "--timeout", "500ms", "--init-timeout", "500ms", "--memory", "64MiB"])
-        .args(SEAL_LIMITS);
+    command.args(["--no-cache", "--timeout", "500ms", "--init-timeout", "500ms"]).args(LIMITS);
     Process::start(&mut command).wait(PATIENCE)
 }
 
@@ -283,7 +272,7 @@ fn assert_refused_or_scored(component: &[u8], flips: usize, cuts: usize) {
             Some(1) if ended.stderr.contains("error: ") => refused += 1,
             _ => panic!("number {number}: {ended:?}"),
         }
-        assert!(!ended.stderr.contains("panicked at host/"), "number {number}: {ended:?}");
+        assert_no_crash(&format!("number {number}"), &ended);
     }
     println!("of {} damaged scorers {refused} were refused or failed, {scored} scored", damaged.len());
     assert!(refused > cuts && scored > 0, "{refused} {scored}");

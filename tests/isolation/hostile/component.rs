@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use scorebox_tests::{Serve, fixtures};
 use tempfile::TempDir;
-use wasm_encoder::{ComponentSection as _, InstanceSection, Module, ModuleArg, ModuleSection};
+use wasm_encoder::{
+    CodeSection, ComponentSection as _, FunctionSection, InstanceSection, InstructionSink, Module, ModuleArg,
+    ModuleSection, TypeSection, ValType,
+};
 use wasmparser::{Parser, Payload};
 use wit_component::{ComponentEncoder, DecodedWasm, StringEncoding, decode, embed_component_metadata};
 
@@ -309,6 +312,29 @@ pub(crate) fn with_a_resource(destructor: &str, attack: &str) -> Vec<u8> {
   (export "scorebox:scoring/scoring@0.1.0" (instance $scoring)))"#
     );
     wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// A core module of so many functions without parameters, whose code is written by `code`.
+pub(crate) fn core_module(functions: usize, locals: u32, code: impl Fn(&mut InstructionSink<'_>)) -> Module {
+    let (mut types, mut declared, mut bodies) = (TypeSection::new(), FunctionSection::new(), CodeSection::new());
+    types.ty().function([], []);
+    for _ in 0..functions {
+        declared.function(0);
+        let mut function = wasm_encoder::Function::new([(locals, ValType::I64)]);
+        code(&mut function.instructions());
+        function.instructions().end();
+        bodies.function(&function);
+    }
+    let mut module = Module::new();
+    module.section(&types).section(&declared).section(&bodies);
+    module
+}
+
+/// A core module of 100,000 functions.
+pub(crate) fn hundred_thousand_functions() -> Module {
+    core_module(100_000, 1, |code| {
+        code.local_get(0).i64_const(77).i64_mul().local_set(0);
+    })
 }
 
 /// Adds core modules to a component, and an instance of each.

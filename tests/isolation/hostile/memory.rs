@@ -1,12 +1,11 @@
 //! Guests that take memory: of their own, and of the host.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
-use scorebox_tests::process::Process;
+use scorebox_tests::process::memory;
 use scorebox_tests::wait::eventually;
 use scorebox_tests::{Serve, Server, fixtures};
-use wasm_encoder::Module;
+use wasm_encoder::{Module, RefType, TableSection, TableType};
 
 use crate::component::{Guest, Written, with_a_resource, with_core_modules};
 use crate::{assert_refused, assert_script_failed, assert_well, attack};
@@ -14,27 +13,25 @@ use crate::{assert_refused, assert_script_failed, assert_well, attack};
 /// Bytes that the server may have grown by when an attack is over: what is kept to be quick.
 const KEPT: u64 = 48 << 20;
 
-/// A figure of `/proc/PID/status`, in bytes.
-fn status(process: &Process, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("a figure");
-    line.trim().strip_suffix(" kB").and_then(|figure| figure.parse::<u64>().ok()).expect("a number of KiB") * 1024
-}
-
 /// The most memory that a server has had so far.
 pub(crate) fn peak(server: &Server) -> u64 {
-    status(server.process(), "VmHWM")
+    memory(server.process().id(), "VmHWM").expect("it runs")
+}
+
+/// The memory that a server has now.
+fn resident(server: &Server) -> u64 {
+    memory(server.process().id(), "VmRSS").expect("it runs")
 }
 
 /// Checks that an attack takes no more memory of the server than this, and gives nearly all of it back.
 #[track_caller]
 pub(crate) fn assert_takes_at_most(server: &Server, bytes: u64, attack: impl FnOnce()) {
     assert_well(server);
-    let before = status(server.process(), "VmRSS");
+    let before = resident(server);
     attack();
     let most = peak(server).saturating_sub(before);
     assert!(most <= bytes, "{most} bytes, more than {bytes}");
-    eventually(Duration::from_secs(10), "memory is given back", || status(server.process(), "VmRSS") <= before + KEPT);
+    eventually(Duration::from_secs(10), "memory is given back", || resident(server) <= before + KEPT);
 }
 
 /// A loop that grows a memory until that fails, and writes to each page.
@@ -69,6 +66,16 @@ fn memory_grows_to_the_limit_and_no_further() {
     assert_well(&server);
 }
 
+fn module_with_a_table() -> Module {
+    let table_type =
+        TableType { element_type: RefType::FUNCREF, table64: false, minimum: 10, maximum: None, shared: false };
+    let mut tables = TableSection::new();
+    tables.table(table_type);
+    let mut module = Module::new();
+    module.section(&tables);
+    module
+}
+
 #[test]
 fn memory_tables_and_instances_are_limited_in_number_and_size_at_deploy() {
     let with_memories = |number: usize, pages: usize| {
@@ -78,28 +85,44 @@ fn memory_tables_and_instances_are_limited_in_number_and_size_at_deploy() {
         (0..number).fold(Guest::new(), |guest, index| guest.field(&format!("(table $t{index} {elements} funcref)\n")))
     };
     let refused = [
-        ("five memories", with_memories(4, 1)),
-        ("five tables", with_tables(5, 10)),
-        ("a table of a hundred million elements", with_tables(1, 100_000_000)),
-        ("memories that together are over the limit", with_memories(3, 8000)),
-        ("a memory that is over the limit", Guest::new().memory("65536")),
-        ("a memory of 64-bit addresses", Guest::new().field("(memory $wide i64 1)")),
-        ("a memory that threads share", Guest::new().field("(memory $shared 1 1 shared)")),
-        ("data behind the end of the memory", Guest::new().field(r#"(data (i32.const -4) "12345678")"#)),
+        ("five memories", with_memories(4, 1), "memories count of 5 exceeds the per-instance limit of 4"),
+        ("two tables in a module", with_tables(2, 10), "tables count of 2 exceeds the per-instance limit of 1"),
+        ("a table of a hundred million elements", with_tables(1, 100_000_000), "exceeds the limit of 131072"),
+        ("memories that together are over the limit", with_memories(3, 8000), "limit of 1073741824 bytes"),
+        ("a memory that is over the limit", Guest::new().memory("65536"), "limit of 1073741824 bytes"),
+        ("a memory of 64-bit addresses", Guest::new().field("(memory $wide i64 1)"), "memory64 must be enabled"),
+        ("a memory that threads share", Guest::new().field("(memory $shared 1 1 shared)"), "threads must be enabled"),
+        (
+            "data behind the end of the memory",
+            Guest::new().field(r#"(data (i32.const -4) "12345678")"#),
+            "out of bounds memory access",
+        ),
     ];
-    for (what, guest) in refused {
+    for (what, guest, why) in refused {
         let begin = Instant::now();
         let (_written, serve) = guest.serve();
         let ended = serve.refused();
         println!("{what}: {}", ended.stderr);
-        assert_refused(&ended, &[]);
+        assert_refused(&ended, &[why]);
         assert!(begin.elapsed() < Duration::from_secs(10), "{what}: refused after {:?}", begin.elapsed());
     }
-    for (what, number) in [("17 instances", 17), ("10,000 instances", 10_000)] {
-        let written = Written::new(&with_core_modules(&Guest::new().component(), &vec![Module::new(); number]));
+    let with_modules = |module: &Module, number| {
+        Written::new(&with_core_modules(&Guest::new().component(), &vec![module.clone(); number]))
+    };
+    let (empty, table) = (Module::new(), module_with_a_table());
+    for (module, number, why) in [
+        (&empty, 13, "17 core module instances, which exceeds the configured maximum of 16"),
+        (&empty, 10_000, "modules count exceeds limit of 1000"),
+        (&table, 4, "5 tables, which exceeds the configured maximum of 4"),
+    ] {
+        let written = with_modules(module, number);
         let ended = Serve::new(written.path()).arg("--no-cache").refused();
-        println!("{what}: {}", ended.stderr);
-        assert_refused(&ended, &[]);
+        println!("{number} modules more: {}", ended.stderr);
+        assert_refused(&ended, &[why]);
+    }
+    // A guest has a memory, four instances, and a table by which it calls what it imports.
+    for written in [with_memories(3, 1).written(), with_modules(&empty, 12), with_modules(&table, 3)] {
+        assert_well(&Serve::new(written.path()).arg("--no-cache").start());
     }
 }
 

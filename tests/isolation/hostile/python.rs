@@ -9,13 +9,25 @@ use crate::{assert_script_failed, assert_timed_out};
 const SCRIPT: &str = r#"
 import atexit
 import gc
+import json
 import re
 import sys
+import time
 
 from azureml_inference_server_http.api.aml_request import rawhttp
 from azureml_inference_server_http.api.aml_response import AMLResponse
 
 runs = 0
+
+
+def steps(clock):
+    last, seen = clock(), []
+    while len(seen) < 50:
+        now = clock()
+        if now != last:
+            seen.append(now - last)
+        last = now
+    return seen
 
 
 class EndlessEnd:
@@ -58,6 +70,9 @@ def run(request):
         return AMLResponse(b"x", 1 << 70)
     elif body == "surrogate":
         return AMLResponse("\udc80", 200)
+    elif body == "clocks":
+        names = ["perf_counter_ns", "monotonic_ns", "time_ns"]
+        return AMLResponse(json.dumps({name: steps(getattr(time, name)) for name in names}), 200)
     elif body == "exit handler":
         atexit.register(EndlessEnd().__del__)
     elif body.startswith("header "):
@@ -117,6 +132,19 @@ fn what_a_script_prints_is_cut_at_the_limit_of_the_log() {
     let logged: usize = server.log().iter().map(String::len).sum();
     // The limit each time, and what a line begins with: a record costs 32 bytes of the limit, which makes 2,048 of them.
     assert!(logged <= 2 * ((64 << 10) + 2048 * 128), "{logged} bytes");
+}
+
+/// What a script can tell the time by.
+#[test]
+fn clocks_of_a_script_are_coarse() {
+    let (_folder, server) = serve();
+    let clocks = ask(&server, "clocks").json();
+    println!("{clocks}");
+    for clock in ["perf_counter_ns", "monotonic_ns", "time_ns"] {
+        let steps = clocks[clock].as_array().expect("steps of this clock, in nanoseconds");
+        assert_eq!(steps.len(), 50, "{clocks}");
+        assert!(steps.iter().all(|step| step.as_i64().is_some_and(|step| step % 100_000 == 0)), "{clock}: {clocks}");
+    }
 }
 
 #[test]

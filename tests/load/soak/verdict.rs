@@ -1,5 +1,7 @@
 //! Whether a series of samples grows.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 /// A time in seconds, and what was measured then.
@@ -39,6 +41,12 @@ impl Trend {
     }
 }
 
+/// The least even growth in an hour that [`Trend::grows`] finds in so long a time: what the medians of the first and of the
+/// last fifth show of it are four fifths.
+pub(crate) fn least_growth(tolerance: f64, noise: f64, time: Duration) -> f64 {
+    tolerance.max(noise / (0.8 * time.as_secs_f64() / 3600.0))
+}
+
 fn thinned(series: &[Measured]) -> Vec<Measured> {
     let together = series.len().div_ceil(MAX_POINTS).max(1);
     let middle = |part: &[Measured], of: fn(&Measured) -> f64| median(part.iter().map(of).collect());
@@ -61,15 +69,42 @@ fn median(mut values: Vec<f64>) -> f64 {
 mod tests {
     use super::*;
 
-    /// An hour of samples, one in 5 s: a level that rises evenly, and goes up and down by `noise`, with a spike now and
+    /// What a run of 15 minutes judges, and its samples in an hour.
+    const JUDGED: Duration = Duration::from_mins(12);
+    const HOUR: f64 = 720.0;
+
+    /// Samples, one in 5 s: a level that rises by so much an hour, and goes up and down by `noise`, with a spike now and
     /// then.
-    fn hour(rise: f64, noise: f64) -> Vec<Measured> {
+    fn samples(time: Duration, rise: f64, noise: f64) -> Vec<Measured> {
         let sample = |at: u32| {
             let (time, at) = (f64::from(at) * 5.0, f64::from(at));
             let spike = if at % 10.0 < 1.0 { 500.0 } else { 0.0 };
-            (time, 100.0 + rise * time / 3600.0 + noise * (at * 0.7).sin() + spike)
+            (time, 100.0 + rise * at / HOUR + noise * (at * 0.7).sin() + spike)
         };
-        (0..720).map(sample).collect()
+        (0..u32::try_from(time.as_secs() / 5).unwrap()).map(sample).collect()
+    }
+
+    fn hour(rise: f64, noise: f64) -> Vec<Measured> {
+        samples(Duration::from_hours(1), rise, noise)
+    }
+
+    #[test]
+    fn a_leak_of_twice_the_noise_in_a_short_run_is_found_and_one_of_half_of_it_is_not() {
+        let noise = 16.0;
+        // From the begin to the end of what is judged.
+        for (leak, is_found) in [(2.0 * noise, true), (0.5 * noise, false)] {
+            let trend = Trend::of(&samples(JUDGED, leak * 5.0, 4.0));
+            assert_eq!(trend.grows(16.0, noise), is_found, "{leak} MiB: {trend:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_to_be_the_least_growth_that_is_found_is() {
+        assert!((least_growth(16.0, 16.0, Duration::from_hours(4)) - 16.0).abs() < 1e-9);
+        let least = least_growth(16.0, 16.0, JUDGED);
+        for (growth, is_found) in [(1.2 * least, true), (0.8 * least, false)] {
+            assert_eq!(Trend::of(&samples(JUDGED, growth, 4.0)).grows(16.0, 16.0), is_found, "{growth} of {least}");
+        }
     }
 
     #[test]

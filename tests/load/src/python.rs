@@ -67,6 +67,7 @@ fn bundle(name: &str, runtime: Runtime) -> Result<Bundle> {
     let contents = fs::read(script(name))?;
     let environment = [("AML_APP_ROOT", "/var/azureml-app"), ("AZUREML_ENTRY_SCRIPT", "/var/azureml-app/score.py")];
     Ok(Bundle {
+        owner: String::new(),
         code: Code::Runtime(runtime),
         environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         files: vec![BundleFile { path: "app/score.py".to_owned(), contents }],

@@ -24,6 +24,22 @@ fn random_numbers_ids_and_time_are_fresh_and_all_else_is_as_after_init() {
 }
 
 #[test]
+fn no_clock_goes_back_after_init_and_all_have_the_steps_of_the_host() {
+    let server = start("fresh");
+    for _ in 0..3 {
+        let answer = answer(&server, &json!({}));
+        for clock in answer["since_init"].as_array().expect("one for each clock") {
+            let nanoseconds = clock.as_i64().expect("nanoseconds");
+            assert!(nanoseconds >= 0 && nanoseconds % 100_000 == 0, "{answer}");
+        }
+        for slept in answer["slept"].as_array().expect("one for each way") {
+            let nanoseconds = slept.as_i64().expect("nanoseconds");
+            assert!((20_000_000..1_000_000_000).contains(&nanoseconds), "{answer}");
+        }
+    }
+}
+
+#[test]
 fn the_clock_is_right() {
     let server = start("fresh");
     let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is later than 1970");

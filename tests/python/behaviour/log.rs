@@ -45,3 +45,14 @@ fn every_record_of_a_request_has_the_id_of_the_request_and_no_other() {
         }
     }
 }
+
+#[test]
+fn ids_that_are_not_ascii_are_the_same_to_a_script_and_in_the_log() {
+    let server = crate::serve(&crate::folder("says")).args("--log-format json").start();
+    let request = Request::json(r#"{"text": "of ids"}"#);
+    let request = request.header("x-request-id", b"r-\xe9").header("x-ms-client-request-id", b"c-\xff");
+    assert_eq!(server.send(&request).status, 200);
+    let line = server.logged(r"ids r-\u00e9 c-\u00ff");
+    let record: serde_json::Value = serde_json::from_str(&line).expect("a record is JSON");
+    assert_eq!((&record["request_id"], &record["client_request_id"]), (&"r-é".into(), &"c-ÿ".into()), "{record}");
+}

@@ -1,5 +1,6 @@
 //! How a script fares in the sandbox: what it can do there, what it cannot, and how it is told.
 
+mod asked;
 mod ends;
 mod files;
 mod forbidden;

@@ -41,6 +41,28 @@ fn an_upload_that_broke_off_goes_on_in_the_page() {
 }
 
 #[test]
+fn an_upload_of_which_all_has_come_is_finished_in_the_page_and_what_is_no_part_of_it_is_uploaded_anew() {
+    let console = Console::logged_in_without_scripts();
+    console.create_endpoint("plants", "iris");
+    for (deployment, guest, whole) in [("blue", "echo", true), ("green", "says", false)] {
+        let component = fixtures::guest(guest);
+        let bytes = fs::read(&component).expect("a component");
+        let (digest, size) = (sha256(&bytes), bytes.len());
+        let left = if whole { bytes } else { vec![0; size] };
+        // It says to have one byte more, so that it stays as it is.
+        let put = Request::new("PUT", &format!("{API}/bundles/{digest}")).body(left);
+        let response = console.host.ask(&put.header("content-range", format!("bytes 0-{}/{}", size - 1, size + 1)));
+        assert_eq!(response.header("upload-offset"), Some(&*size.to_string()), "{response:?}");
+        console.browser.goto("/console/#/plants/iris/deploy");
+        console.browser.wait("document.querySelector('#deploy-files')");
+        console.browser.fill("#deploy-files", component.to_str().expect("a path is text"));
+        console.browser.click("#deploy-submit");
+        console.shows(deployment, "ready");
+        assert_eq!(console.host.read(&format!("/bundles/{digest}")).json()["size"], size);
+    }
+}
+
+#[test]
 fn a_mirror_is_given_its_share_with_the_keyboard_and_taken_back() {
     let console = Console::logged_in_without_scripts();
     let browser = &console.browser;

@@ -10,6 +10,22 @@ use super::*;
 const DESCRIPTORS: usize = 64;
 
 #[test]
+fn connections_that_wait_for_a_descriptor_when_the_server_is_told_to_end_are_served() {
+    let limit = format!("--nofile={DESCRIPTORS}");
+    let server = Serve::example("iris-rust").args("--grace 20s").under(["prlimit", &limit]).start();
+    let _unused: Vec<_> = (0..2 * DESCRIPTORS).map(|_| server.connect()).collect();
+    server.logged("cannot accept a connection: Too many open files");
+    let mut waiting = server.connect();
+    waiting.write(&Request::json(IRIS).to_bytes()).unwrap();
+    server.terminate();
+    let response = waiting.read().expect("an answer");
+    assert_eq!((response.status, response.header("connection")), (200, Some("close")), "{response:?}");
+    let ended = server.wait(PATIENCE);
+    assert_eq!(ended.code, Some(0));
+    assert!(!ended.stdout.contains("are cut"), "{}", ended.stdout);
+}
+
+#[test]
 fn a_server_without_descriptors_keeps_its_connections_waits_without_computing_and_goes_on_when_there_are_some() {
     let limit = format!("--nofile={DESCRIPTORS}");
     let server = Serve::example("iris-rust").under(["prlimit", &limit]).start();

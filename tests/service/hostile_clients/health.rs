@@ -55,9 +55,19 @@ pub(crate) fn answers_throughout<T>(server: &Server, name: &str, attack: impl Fn
 
 /// Memory of the server in use, in bytes.
 pub(crate) fn memory(server: &Server) -> u64 {
+    bytes(server, "VmRSS:")
+}
+
+/// The most memory that the server has had in use, in bytes.
+pub(crate) fn most_memory(server: &Server) -> u64 {
+    bytes(server, "VmHWM:")
+}
+
+/// What the system says of the server's memory.
+fn bytes(server: &Server, name: &str) -> u64 {
     let path = format!("/proc/{}/status", server.process().id());
     let status = std::fs::read_to_string(path).expect("the server runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory is known");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("its memory is known");
     let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
     kib * 1024
 }

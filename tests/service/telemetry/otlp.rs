@@ -138,6 +138,7 @@ fn what_the_variables_of_opentelemetry_get_wrong_ends_the_start_with_3_and_no_se
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "hidden-token"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization: Basic hidden-token="),
     ] {
         let serve = Serve::guest("echo").env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9").env(name, value);
         let ended = serve.refused();

@@ -1,3 +1,5 @@
+use scorebox_tests::http2;
+
 use super::*;
 
 #[test]
@@ -122,6 +124,19 @@ fn the_status_the_success_the_url_and_the_body_are_those_of_each_response() {
     }
     let took = data(the(items, "RequestData", "R-sleep"))["duration"].as_str().unwrap();
     assert!(took.starts_with("0.00:00:03."), "{took}");
+}
+
+#[test]
+fn the_url_has_the_host_that_was_asked_over_http_2() {
+    let watched = Watched::new();
+    let items = watched.record(Serve::guest("echo"), |server| {
+        let mut connection = http2::Connection::open(server.address(), &[]).expect("the server listens");
+        connection.send(&http2::json(1, "{}")).expect("the server listens");
+        connection.body(1).expect("an answer");
+    });
+    let requests = items.iter().filter(|item| item["data"]["baseType"] == "RequestData");
+    let urls: Vec<_> = requests.map(|item| &data(item)["url"]).collect();
+    assert_eq!(urls, ["http://scorebox.test/score"]);
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use scorebox_tests::{Client, Request};
+use scorebox_tests::wait::{PATIENCE, eventually};
+use scorebox_tests::{Client, Request, fixtures};
 use serde_json::json;
 
 use super::{API, Host, TOKEN, address, put_request, sha256};
@@ -162,6 +163,82 @@ fn an_upload_goes_on_where_it_broke_off() {
     }
 }
 
+/// Sends so many bytes of a bundle that says to have more, so that they stay without being made one.
+fn leave(host: &Host, digest: &str, bytes: &[u8]) {
+    let (last, size) = (bytes.len() - 1, bytes.len() + 1);
+    let request = Request::new("PUT", &format!("{API}/bundles/{digest}")).body(bytes);
+    let left = host.ask(&request.header("content-range", format!("bytes 0-{last}/{size}")));
+    assert_eq!((left.status, left.header("upload-offset")), (400, Some(&*bytes.len().to_string())), "{}", left.text());
+}
+
+#[test]
+fn an_upload_of_which_all_has_come_is_finished_and_what_is_no_part_of_it_is_uploaded_anew() {
+    let host = Host::start();
+    let put = |digest: &str| Request::new("PUT", &format!("{API}/bundles/{digest}"));
+    let whole = b"all of a bundle";
+    let digest = sha256(whole);
+    leave(&host, &digest, whole);
+    let finish = |digest: &str| host.ask(&put(digest).header("content-range", "bytes */15"));
+    assert_eq!(finish(&digest).status, 201);
+    assert_eq!(host.read(&format!("/bundles/{digest}")).json()["size"], 15);
+    // Nothing is finished of which some is missing, or more is there.
+    for (content, there) in [(&b"not all of it"[..], "13"), (b"more than all of it", "19")] {
+        let digest = sha256(content);
+        leave(&host, &digest, content);
+        let refused = finish(&digest);
+        assert_eq!((refused.status, refused.header("upload-offset")), (409, Some(there)), "{}", refused.text());
+    }
+    // What was left is given up for a bundle that comes whole and is not longer, and for nothing else.
+    let bundle = b"a bundle of its own";
+    let digest = sha256(bundle);
+    leave(&host, &digest, b"shorter");
+    let refused = host.ask(&put(&digest).body(bundle));
+    assert_eq!((refused.status, refused.header("upload-offset")), (409, Some("7")), "{}", refused.text());
+    let other = host.ask(&put(&digest).header("content-range", "bytes 7-18/19").body(&bundle[7..]));
+    assert_eq!((other.status, other.header("upload-offset")), (422, Some("0")), "{}", other.text());
+    leave(&host, &digest, b"something that is longer");
+    assert_eq!(host.ask(&put(&digest).body(bundle)).status, 201);
+    let bundle = b"another bundle";
+    let digest = sha256(bundle);
+    leave(&host, &digest, b"of as many (14");
+    assert_eq!(host.ask(&put(&digest).body(bundle)).status, 201);
+}
+
+#[test]
+fn a_client_that_goes_away_without_a_word_keeps_nobody_from_uploading_the_same() {
+    let stalled = |host: &Host, bundle: &[u8]| {
+        let path = format!("/bundles/{}", sha256(bundle));
+        let head = format!(
+            "PUT {API}{path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {TOKEN}\r\ncontent-length: {}\r\n\r\n",
+            bundle.len()
+        );
+        let mut client = Client::connect(host.admin).unwrap();
+        client.write(&[head.as_bytes(), &bundle[..5]].concat()).unwrap();
+        eventually(PATIENCE, "it has begun", || host.read(&path).header("upload-offset") == Some("5"));
+        client
+    };
+    let bundle = b"a bundle that somebody else has, too";
+    // As long as it may come back, others are told to wait, and what there is.
+    let host = Host::start();
+    let client = stalled(&host, bundle);
+    let rest = Request::new("PUT", &format!("{API}/bundles/{}", sha256(bundle))).body(&bundle[5..]);
+    let busy = host.ask(&rest.header("content-range", "bytes 5-35/36"));
+    assert_eq!((busy.status, busy.header("upload-offset")), (409, Some("5")), "{}", busy.text());
+    assert!(busy.text().contains("is being uploaded or removed"), "{}", busy.text());
+    drop((client, host));
+
+    let host = Host::start_as(|serve| serve.args("--body-timeout 1s"));
+    host.endpoint("acme/iris");
+    let mut client = stalled(&host, bundle);
+    let folder = fixtures::folder(&[("iris.scorebox", str::from_utf8(bundle).unwrap())]);
+    let file = folder.path().join("iris.scorebox");
+    let deployed = host.scorebox(&["deploy", "acme/iris/blue", file.to_str().unwrap(), "--no-wait"]);
+    assert_eq!(deployed.code, Some(0), "{deployed:?}");
+    assert_eq!(host.read(&format!("/bundles/{}", sha256(bundle))).json()["size"], 36);
+    let late = client.read().expect("an answer");
+    assert_eq!((late.status, late.header("upload-offset")), (408, Some("5")), "{}", late.text());
+}
+
 #[test]
 fn a_bundle_that_is_another_or_too_large_is_refused() {
     let host = Host::start_as(|serve| serve.args("--max-bundle 1000"));
@@ -170,11 +247,14 @@ fn a_bundle_that_is_another_or_too_large_is_refused() {
     };
     let other = put(&"0".repeat(64), 10);
     assert_eq!(other.status, 422, "{}", other.text());
+    assert_eq!(other.header("upload-offset"), Some("0"));
     assert_eq!(host.read(&format!("/bundles/{}", "0".repeat(64))).header("upload-offset"), Some("0"));
     assert_eq!(put(&sha256(&[b'a'; 1001]), 1001).status, 413);
     // Nor when it does not say before how large it is.
     let chunked = Request::new("PUT", &format!("{API}/bundles/{}", sha256(&[b'a'; 1001])));
     assert_eq!(host.ask(&chunked.body(vec![b'a'; 1001]).chunked(100)).status, 413);
+    let path = format!("/bundles/{}", sha256(&[b'a'; 1001]));
+    assert_eq!(host.read(&path).header("upload-offset"), Some("0"), "nothing of it is kept");
     assert_eq!(put(&sha256(&[b'a'; 1000]), 1000).status, 201);
     assert_eq!(put("nothing", 10).status, 422);
     assert_eq!(host.read("/bundles").json()["items"].as_array().unwrap().len(), 1);

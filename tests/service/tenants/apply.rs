@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::thread;
 
 use scorebox_tests::fixtures;
 use scorebox_tests::process::Ended;
+use scorebox_tests::wait::{PATIENCE, eventually};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -62,6 +64,11 @@ scorer = "echo.wasm"
 version = "1"
 environment = { PASSWORD = "secret-1" }
 probe = { body = "{}" }
+"#;
+
+const GREEN: &str = r#"
+[tenants.acme.endpoints.iris.deployments.green]
+scorer = "echo.wasm"
 "#;
 
 fn version(host: &Host, key: &str) -> Value {
@@ -186,5 +193,64 @@ fn a_deployment_that_fails_ends_it_before_it_gets_traffic_and_it_can_be_applied_
     wanted.say(&broken.replace(r#""end": "panic""#, r#""end": "well""#));
     let done = wanted.applied(&host, &[]);
     assert!(done.contains("+ deployment acme/iris/green"), "{done}");
+    assert_eq!(host.read(&address("acme/iris")).json()["traffic"], json!({"blue": 50, "green": 50}));
+}
+
+#[test]
+fn a_program_gets_the_keys_of_what_was_created_before_a_change_failed() {
+    let host = Host::start();
+    let wanted = Wanted::new(&FIRST.replace(r#"scorer = "echo.wasm""#, r#"scorer = "panic.wasm""#));
+    wanted.say(&fs::read_to_string(wanted.file()).unwrap().replace(r#"body = "{}""#, r#"body = '{"end": "panic"}'"#));
+    let ended = wanted.apply(&host, &["--json"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("`+ deployment acme/iris/blue` is not made, 2 of 4 changes"), "{ended:?}");
+    let document: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    assert_eq!(document["applied"], false);
+    let key = document["created_endpoints"][0]["primary_key"].as_str().expect("a key");
+    wanted.say(FIRST);
+    wanted.applied(&host, &["--json"]);
+    assert_eq!(version(&host, key), "1");
+}
+
+#[test]
+fn hosts_that_are_written_in_another_way_are_no_change() {
+    let host = Host::start();
+    let hosts = r#"["b.example.com", "Iris.Example.com", "iris.example.COM"]"#;
+    let wanted = Wanted::new(&FIRST.replace(r#"["iris.example.com"]"#, hosts));
+    wanted.applied(&host, &[]);
+    assert_eq!(host.read(&address("acme/iris")).json()["hosts"], json!(["b.example.com", "iris.example.com"]));
+    assert_eq!(wanted.applied(&host, &[]), "");
+}
+
+#[test]
+fn traffic_that_somebody_changes_meanwhile_is_left_as_it_is() {
+    let host = Host::start_as(|serve| serve.args("--init-timeout 5s"));
+    let wanted = Wanted::new(FIRST);
+    wanted.applied(&host, &[]);
+    host.deploy("acme/iris/green", "echo");
+    // Deployments wait for their turn behind one that takes some seconds.
+    host.endpoint("umbrella/iris");
+    let model = fixtures::folder(&[("spin-in-init", "")]);
+    let (guest, model) = (fixtures::guest("panic"), model.path().to_str().unwrap());
+    let slow = ["deploy", "umbrella/iris/blue", guest.to_str().unwrap(), "--model_dir", model, "--no-wait"];
+    assert_eq!(host.scorebox(&slow).code, Some(0));
+    let file =
+        FIRST.replace("hosts =", "description = \"changed\"\nhosts =").replace("version = \"1\"", "version = \"2\"");
+    wanted.say(&(file.replace("{ blue = 100 }", "{ blue = 50, green = 50 }") + GREEN));
+    let ended = thread::scope(|scope| {
+        let applying = scope.spawn(|| wanted.apply(&host, &[]));
+        let description = || host.read(&address("acme/iris")).json()["description"].clone();
+        eventually(PATIENCE, "the endpoint is changed", || description() == "changed");
+        host.give_all_traffic("acme/iris/green");
+        applying.join().expect("it ends")
+    });
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(
+        ended.stderr.contains("`~ traffic of acme/iris` is not made") && ended.stderr.contains("has changed since"),
+        "{ended:?}"
+    );
+    assert_eq!(host.read(&address("acme/iris")).json()["traffic"], json!({"green": 100}));
+    // Who has seen it changes it.
+    wanted.applied(&host, &[]);
     assert_eq!(host.read(&address("acme/iris")).json()["traffic"], json!({"blue": 50, "green": 50}));
 }

@@ -1,11 +1,12 @@
 //! The commands that manage a server.
 
+use scorebox_tests::Request;
 use scorebox_tests::fixtures::{self, IRIS};
 use scorebox_tests::process::{Process, run, scorebox};
 use scorebox_tests::wait::PATIENCE;
 use serde_json::{Value, json};
 
-use super::{Host, TOKEN, address};
+use super::{API, Host, TOKEN, address, sha256};
 
 /// What a command says, which has to succeed.
 #[track_caller]
@@ -71,6 +72,8 @@ fn with_json_a_program_gets_what_the_api_says() {
 #[test]
 fn what_is_wrong_is_said_with_the_exit_code() {
     let host = Host::start();
+    let folder = fixtures::folder(&[("empty.scorebox", "")]);
+    let empty = folder.path().join("empty.scorebox");
     for (arguments, code, why) in [
         ("tenant create Acme", 2, "lower-case"),
         ("endpoint create acme", 2, "TENANT/ENDPOINT"),
@@ -81,6 +84,7 @@ fn what_is_wrong_is_said_with_the_exit_code() {
         ("endpoint create acme/iris", 1, "there is no tenant acme"),
         ("tenant delete acme", 1, "there is no tenant acme"),
         ("deploy acme/iris/blue /nothing/score.py", 1, "/nothing/score.py"),
+        (&*format!("deploy acme/iris/blue {}", empty.display()), 1, "empty.scorebox is empty; make it anew"),
         ("deployment rollback acme/iris/blue", 1, "there is no deployment acme/iris/blue"),
         ("tenant list --server http://127.0.0.1:1", 1, "cannot be reached"),
         ("tenant list --token-file /nothing", 1, "cannot read the token"),
@@ -98,6 +102,18 @@ fn what_is_wrong_is_said_with_the_exit_code() {
     wrong.env("SCOREBOX_ADMIN_TOKEN", TOKEN.to_uppercase());
     let ended = Process::start(&mut wrong).wait(PATIENCE);
     assert!(ended.code == Some(1) && ended.stderr.contains("show the token"), "{ended:?}");
+}
+
+#[test]
+fn a_server_of_http_is_reached_without_a_proxy() {
+    let host = Host::start();
+    let mut list = scorebox();
+    list.args(["tenant", "list", "--server", &format!("http://{}", host.admin)]).env("SCOREBOX_ADMIN_TOKEN", TOKEN);
+    for name in ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY"] {
+        list.env(name, "http://127.0.0.1:1");
+    }
+    let ended = Process::start(&mut list).wait(PATIENCE);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
 }
 
 #[test]
@@ -133,4 +149,25 @@ fn what_is_uploaded_already_is_not_uploaded_again() {
     assert_eq!(said(&host, &deploy), "revision 1 of acme/iris/blue answers");
     assert_eq!(host.read("/bundles").json(), bundles);
     assert_eq!(host.read(&address("acme/iris/blue")).json()["revisions"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn whatever_an_upload_has_left_the_next_one_succeeds() {
+    let host = Host::start();
+    host.endpoint("acme/iris");
+    for (bundle, left) in [
+        ("all of it is there", "all of it is there"),
+        ("others are there, as many", "0123456789012345678901234"),
+        ("more is there", "more than there should be"),
+        ("something else is there", "some"),
+    ] {
+        let digest = sha256(bundle.as_bytes());
+        // It says to have one byte more, so that it stays as it is.
+        let range = format!("bytes 0-{}/{}", left.len() - 1, left.len() + 1);
+        let put = Request::new("PUT", &format!("{API}/bundles/{digest}")).header("content-range", range);
+        assert_eq!(host.ask(&put.body(left.as_bytes())).status, 400);
+        let folder = fixtures::folder(&[("iris.scorebox", bundle)]);
+        said(&host, &format!("deploy acme/iris/blue {}/iris.scorebox --no-wait", folder.path().display()));
+        assert_eq!(host.read(&format!("/bundles/{digest}")).json()["size"], bundle.len());
+    }
 }

@@ -6,6 +6,7 @@ use scorebox_tests::fixtures::{self, IRIS};
 use scorebox_tests::wait::{PATIENCE, SetOnFailure, eventually};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
 use super::{Host, address, last, score_request};
 
@@ -275,11 +276,68 @@ fn old_revisions_are_forgotten_but_never_the_one_that_answers() {
         assert_eq!(host.put(&address("acme/iris/blue"), &spec).status, 202);
         host.deployed("acme/iris/blue");
     }
+    // One, and then all from another one on.
+    let numbers = |first: u64, from: u64, to: u64| std::iter::once(first).chain(from..=to).collect::<Vec<_>>();
+    let kept = |status: &Value| {
+        let revisions = status["revisions"].as_array().unwrap().iter();
+        revisions.map(|one| one["number"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
     let status = host.deployed("acme/iris/blue");
-    let numbers: Vec<_> = status["revisions"].as_array().unwrap().iter().map(|one| one["number"].clone()).collect();
-    let expected: Vec<_> = std::iter::once(1).chain(6..=14).map(|number: u64| json!(number)).collect();
-    assert_eq!(numbers, expected);
+    assert_eq!(kept(&status), numbers(1, 5, 14), "the last ten, and the one that answers");
     assert_eq!((&status["current"], version(&host, &key)), (&json!(1), json!("1")));
     assert_eq!(host.put(&address("acme/iris/blue"), &json!({ "bundle": bundle })).status, 202);
-    assert_eq!(host.deployed("acme/iris/blue")["current"], 15);
+    let status = host.deployed("acme/iris/blue");
+    assert_eq!(status["current"], 15);
+    // What answered before it can be taken back, though ten have failed since.
+    assert_eq!(kept(&status), numbers(1, 6, 15));
+    assert_eq!(host.put(&format!("{}/current", address("acme/iris/blue")), &json!({"revision": 1})).status, 200);
+    assert_eq!(version(&host, &key), "1");
+}
+
+#[test]
+fn what_starts_with_more_memory_than_its_tenant_may_have_leaves_the_one_before() {
+    const QUOTA: u64 = 16 << 20;
+    let host = Host::start();
+    let key = host.serving("acme/iris", "echo");
+    assert_eq!(host.put("/tenants/acme", &json!({"quotas": {"memory": QUOTA}})).status, 200);
+    let script = fixtures::folder(&[(
+        "score.py",
+        "def init():\n    global model\n    model = bytearray(1 << 25)\n\n\ndef run(data):\n    return len(model)\n",
+    )]);
+    let script = script.path().join("score.py");
+    let deploy = ["deploy", "acme/iris/blue", script.to_str().unwrap()];
+    let refused = host.scorebox(&deploy);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    for why in [
+        "revision 2 of acme/iris/blue failed, revision 1 goes on answering: each instance starts with the ",
+        &format!("all instances of tenant acme together may have {QUOTA}; make the model smaller, or raise the quota"),
+    ] {
+        assert!(refused.stderr.contains(why), "{why}: {refused:?}");
+    }
+    assert_eq!(version(&host, &key), "1");
+    // With a larger quota it answers.
+    assert_eq!(host.put("/tenants/acme", &json!({"quotas": {"memory": 256 << 20}})).status, 200);
+    let deployed = host.scorebox(&deploy);
+    assert_eq!(deployed.code, Some(0), "{deployed:?}");
+    assert_eq!(host.score("acme/iris", &key, "{}").json(), 1 << 25);
+    // Nor is it taken back when it has become too large.
+    assert_eq!(host.put(&format!("{}/current", address("acme/iris/blue")), &json!({"revision": 1})).status, 200);
+    assert_eq!(host.put("/tenants/acme", &json!({"quotas": {"memory": QUOTA}})).status, 200);
+    let back = host.put(&format!("{}/current", address("acme/iris/blue")), &json!({"revision": 3}));
+    assert_eq!(back.status, 409, "{}", back.text());
+    assert_eq!(version(&host, &key), "1");
+}
+
+#[test]
+fn a_bundle_that_no_revision_is_of_any_more_is_removed_after_a_day() {
+    const DAY: Duration = Duration::from_hours(24);
+    let host = Host::start();
+    host.serving("acme/iris", "echo");
+    let [old, new] = [&b"nobody's, and old"[..], b"nobody's, and new"].map(|bundle| host.upload(bundle));
+    let store = host.folder.path().join("state/store");
+    let blob = fs::File::options().append(true).open(store.join(format!("blobs/{}/{old}", &old[..2]))).unwrap();
+    blob.set_modified(SystemTime::now() - 2 * DAY).unwrap();
+    host.deploy("acme/iris/green", "says");
+    eventually(PATIENCE, "it is removed", || host.read(&format!("/bundles/{old}")).status == 404);
+    assert_eq!(host.read(&format!("/bundles/{new}")).status, 200);
 }

@@ -460,6 +460,19 @@ fn keys_at_a_url_are_fetched_again_for_a_key_that_is_not_known_and_clients_canno
 }
 
 #[test]
+fn keys_at_a_url_of_http_are_fetched_without_a_proxy() {
+    let signer = Signer::ec("a");
+    let keys = KeyServer::start(&jwks(&[&signer]));
+    let with_proxy = |serve: Serve, name: &str| serve.env(name, "http://127.0.0.1:1");
+    let host = Host::start_as(|serve| {
+        ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY"].into_iter().fold(with_keys(serve, keys.url()), with_proxy)
+    });
+    host.serving("acme/iris", "echo");
+    assert_eq!(host.score("acme/iris", &signer.token(&claims("acme", json!({}))), "{}").status, 200);
+    assert_eq!(keys.served(), 1);
+}
+
+#[test]
 fn without_keys_that_can_be_used_the_server_does_not_start() {
     let folder = scorebox_tests::fixtures::folder(&[("token", TOKEN), ("broken", "{"), ("none", r#"{"keys": []}"#)]);
     let serve = || Serve::nothing().arg("--state-dir").arg(folder.path().join("state"));

@@ -73,6 +73,12 @@ fn refusals_are_counted_by_quota_and_copies_apart() {
     let refused = (0..5).filter(|_| host.score("acme/iris", &key, "{}").status == 429).count();
     let counted = "scorebox_refusals_total{tenant=\"acme\",quota=\"requests per second\"}";
     assert_eq!(metrics(&host).get(counted), Some(&(refused as f64)));
+    // They go with the tenant.
+    for path in ["acme/iris", "acme"] {
+        assert_eq!(host.delete(&address(path)).status, 204, "{path}");
+    }
+    let labels: Vec<_> = metrics(&host).into_keys().filter(|name| name.contains("tenant=")).collect();
+    assert_eq!(labels, Vec::<String>::new());
 }
 
 #[test]

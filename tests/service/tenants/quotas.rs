@@ -147,6 +147,37 @@ fn a_tenant_that_floods_is_refused_and_one_that_does_not_is_not() {
 }
 
 #[test]
+fn a_tenant_whose_bodies_take_all_the_memory_that_they_can_leaves_as_much_for_others() {
+    const MIB: usize = 1 << 20;
+    let host = Host::start_as(|serve| serve.args("--max-bodies 8MiB --body-timeout 300s"));
+    let [acme, umbrella] = ["acme/iris", "umbrella/iris"].map(|path| host.serving(path, "echo"));
+    let large = "a".repeat(2 * MIB);
+    // Of each body one half comes.
+    let stalled = score_request("acme/iris", &acme, &large).to_bytes();
+    let holders: Vec<_> = (0..20)
+        .map(|_| {
+            let mut client = host.server.connect();
+            // It may be refused meanwhile.
+            let _ = client.write(&stalled[..MIB]);
+            client
+        })
+        .collect();
+    let mut answer = None;
+    eventually(PATIENCE, "it has its part", || answer.insert(host.score("acme/iris", &acme, &large)).status == 429);
+    assert_eq!(refused(&answer.unwrap(), "memory for bodies"), 1);
+    // More than would be left without parts. The answer is as large, and charged for until the server knows that it is taken.
+    assert_eq!(host.score("umbrella/iris", &umbrella, &large[MIB / 2..]).status, 200);
+    let measured = metrics(&host);
+    let refusals = |tenant: &str| {
+        measured.get(&format!("scorebox_refusals_total{{tenant=\"{tenant}\",quota=\"memory for bodies\"}}"))
+    };
+    assert!(refusals("acme").is_some_and(|count| *count >= 1.0), "{measured:?}");
+    assert_eq!(refusals("umbrella"), None);
+    drop(holders);
+    eventually(PATIENCE, "it is given back", || host.score("acme/iris", &acme, &large).status == 200);
+}
+
+#[test]
 fn bodies_bundles_memory_and_deployments_have_quotas() {
     let (host, acme, umbrella) = host(&json!({"body": 100, "deployments": 2, "memory": 32 << 20}), 10_000);
     let large = json!({"text": "a".repeat(200)}).to_string();

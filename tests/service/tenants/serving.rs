@@ -140,7 +140,11 @@ fn a_scorer_sees_neither_the_key_nor_where_its_endpoint_is() {
     let by_header = Request::json("{}").to("/acme/iris/score?a=1");
     let with_both = by_header.header("api-key", &key).header("authorization", "Basic of-the-scorers-own");
     let response = host.server.send(&with_both).json();
-    for answer in [&answer, &response] {
+    // Both are looked at by nobody.
+    let shown_twice = score_request("acme/iris", &key, "{}").header("api-key", &key);
+    let twice = host.server.send(&shown_twice.header("authorization", format!("bearer {key}"))).json();
+    assert_eq!(twice["body"], "{}");
+    for answer in [&answer, &response, &twice] {
         assert!(!answer.to_string().contains(&key), "{answer}");
     }
     // What was no credential is the scorer's.
@@ -161,13 +165,56 @@ fn a_host_name_is_the_root_of_its_endpoint() {
         assert_eq!(ask(name, &key).json()["path"], "/score");
         assert_eq!(ask(name, &other).status, 404);
     }
-    assert_eq!(ask("iris.example.com", "").status, 401);
-    // Another host has nothing at its root here.
-    assert_eq!(ask("other.example.com", &key).status, 503);
+    // Another host has nothing at its root here, which is answered as what does not exist: nobody finds out the names.
+    let plain = |target: &str, key: &str| {
+        let mut response = host.server.send(&Request::get(target).header("api-key", key));
+        response.headers.retain(|(name, _)| !["date", "x-request-id", "x-ms-request-id"].contains(&&**name));
+        response
+    };
+    for path in ["/score", "/swagger.json", "/"] {
+        for (key, status) in [("", 401), ("0123456789abcdef0123456789abcdef", 401), (&*other, 404)] {
+            let [known, unknown] =
+                ["iris", "other"].map(|name| plain(&format!("http://{name}.example.com{path}"), key));
+            assert_eq!(known, unknown, "{path} {key}");
+            assert_eq!(known.status, if path == "/" { 200 } else { status }, "{path} {key}");
+        }
+    }
+    assert_eq!(ask("other.example.com", &key).status, 404);
     let taken = host.put(&address("umbrella/iris"), &json!({"hosts": ["iris.example.com"]}));
     assert_eq!(taken.status, 409, "{}", taken.text());
+    // Where no endpoint has a host name, there is nothing to find out.
     assert_eq!(host.put(&address("acme/iris"), &json!({})).status, 200);
     assert_eq!(ask("iris.example.com", &key).status, 503);
+}
+
+#[test]
+fn browsers_that_ask_before_they_ask_need_no_key_at_either_address() {
+    let host = Host::start_as(|serve: Serve| serve.env("AML_CORS_ORIGINS", "https://a.test"));
+    host.serving("acme/iris", "echo");
+    assert_eq!(host.put(&address("acme/iris"), &json!({"hosts": ["iris.example.com"]})).status, 200);
+    let options = |target: &str| Request::new("OPTIONS", target).header("origin", "https://a.test");
+    // Nor do they find out what there is.
+    for place in ["/acme/iris", "/acme/nothing", "http://iris.example.com", "http://other.example.com"] {
+        for path in ["/score", "/swagger.json"] {
+            let preflight = options(&format!("{place}{path}")).header("access-control-request-method", "POST");
+            let response = host.server.send(&preflight);
+            assert_eq!((response.status, response.text()), (200, ""), "{place}{path}");
+            assert_eq!(response.header("access-control-allow-origin"), Some("https://a.test"), "{place}{path}");
+            assert_eq!(response.header("access-control-allow-methods"), Some("GET, POST"), "{place}{path}");
+        }
+        assert_eq!(host.server.send(&options(&format!("{place}/score"))).status, 401, "{place}");
+    }
+}
+
+#[test]
+fn a_single_scorer_is_asked_itself_what_browsers_ask_before() {
+    let host = Host::start_as(|serve: Serve| serve.arg(scorebox_tests::fixtures::guest("echo")));
+    host.serving("acme/iris", "echo");
+    assert_eq!(host.put(&address("acme/iris"), &json!({"hosts": ["iris.example.com"]})).status, 200);
+    let preflight = Request::new("OPTIONS", "/score").header("origin", "https://a.test");
+    let preflight = preflight.header("access-control-request-method", "POST");
+    assert_eq!(host.server.send(&preflight).json()["method"], "OPTIONS");
+    assert_eq!(host.server.send(&preflight.to("http://iris.example.com/score")).text(), "");
 }
 
 #[test]

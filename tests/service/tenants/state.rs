@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use scorebox_tests::fixtures;
 use scorebox_tests::process::run;
 use scorebox_tests::random::Random;
-use scorebox_tests::wait::PATIENCE;
+use scorebox_tests::wait::{PATIENCE, eventually};
 use scorebox_tests::{Serve, python};
 use serde_json::{Value, json};
 
@@ -75,6 +75,30 @@ fn a_deployment_that_was_accepted_is_made_ready_after_a_kill() {
         assert_eq!(last(&status)["state"]["state"], "ready", "{status}");
         assert_eq!(host.score("acme/iris", &key, "{}").json()["deployment"]["version"], version);
     }
+}
+
+#[test]
+fn a_deployment_that_ends_the_server_again_and_again_is_given_up() {
+    let mut host = Host::start();
+    let key = host.serving("acme/iris", "echo");
+    // It is not ready before somebody ends it.
+    let model = fixtures::folder(&[("spin-in-init", "")]);
+    let (guest, model) = (fixtures::guest("panic"), model.path().to_str().unwrap());
+    let deploy = ["deploy", "acme/iris/blue", guest.to_str().unwrap(), "--model_dir", model, "--no-wait"];
+    assert_eq!(host.scorebox(&deploy).code, Some(0));
+    let bundle = host.upload(&fs::read(fixtures::guest("echo")).unwrap());
+    for _ in 0..3 {
+        let path = address("acme/iris/blue");
+        eventually(PATIENCE, "it is being made ready", || host.read(&path).json()["stage"] == "initialising");
+        // What only waits is not at fault.
+        assert_eq!(host.put(&address("acme/iris/waits"), &json!({ "bundle": bundle })).status / 100, 2);
+        host = host.killed_and_started();
+    }
+    let status = host.deployed("acme/iris/blue");
+    let reason = last(&status)["state"]["reason"].as_str().unwrap_or_else(|| panic!("{status}"));
+    assert!(reason.contains("the server ended 3 times while it was deployed"), "{reason}");
+    assert_eq!(host.score("acme/iris", &key, "{}").status, 200);
+    assert_eq!(last(&host.deployed("acme/iris/waits"))["state"]["state"], "ready");
 }
 
 #[test]

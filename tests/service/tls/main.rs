@@ -12,9 +12,10 @@ use certificates::{Authority, Files, Pair, replace};
 use rustix::process::Signal;
 use rustls::ProtocolVersion;
 use scorebox_tests::fixtures::{self, IRIS};
-use scorebox_tests::http2::{self, Connection, flag, kind};
+use scorebox_tests::http2::{self, Connection};
 use scorebox_tests::process::{Ended, Process, scorebox};
 use scorebox_tests::server::free_port;
+use scorebox_tests::sink::Sink;
 use scorebox_tests::wait::{PATIENCE, eventually};
 use scorebox_tests::{Client, Request, Response, Serve, Server};
 use serde_json::{Value, json};
@@ -66,20 +67,8 @@ fn requests_are_scored_over_http_1_and_2_with_tls_1_2_and_1_3() {
         let tunnel = Tunnel::with(server.address(), &authority, &["h2", "http/1.1"], &[version]);
         let mut connection = Connection::open(tunnel.address(), &[]).expect("a connection");
         assert_eq!(tunnel.last(), Ok(agreed("h2")));
-        let headers = [http2::request("POST", "/score"), vec![("content-type", "application/json")]].concat();
-        let head = http2::frame(kind::HEADERS, flag::END_HEADERS, 1, &http2::block(&headers));
-        let body = http2::data(1, flag::END_STREAM, IRIS.as_bytes());
-        connection.send(&[head, body].concat()).expect("a connection");
-        let mut body = Vec::new();
-        loop {
-            let frame = connection.read(PATIENCE).expect("a connection").expect("an answer");
-            if frame.stream == 1 && frame.kind == kind::DATA {
-                body.extend_from_slice(&frame.payload);
-            }
-            if frame.stream == 1 && frame.flags & flag::END_STREAM != 0 {
-                break;
-            }
-        }
+        connection.send(&http2::json(1, IRIS)).expect("a connection");
+        let body = connection.body(1).expect("an answer");
         let answer: Value = serde_json::from_slice(&body).expect("JSON");
         assert_eq!(answer["prediction"], json!(["setosa"]));
     }
@@ -91,6 +80,31 @@ fn a_scorer_is_told_that_its_request_came_over_https() {
     let (server, _files) = start(Serve::guest("echo"), &authority);
     assert_eq!(score(&Tunnel::new(server.address(), &authority)).json()["scheme"], "https");
     assert_eq!(Serve::guest("echo").start().score(IRIS).json()["scheme"], "http");
+}
+
+#[test]
+fn telemetry_is_told_that_a_request_came_over_https() {
+    let (authority, sink) = (Authority::new(), Sink::start());
+    let buffer = tempfile::tempdir().expect("a temporary folder can be made");
+    let key = "22222222-2222-4222-8222-222222222222";
+    let endpoint = format!("InstrumentationKey={key};IngestionEndpoint={}/", sink.url());
+    let serve = Serve::guest("echo")
+        .env("AML_APP_INSIGHTS_ENABLED", "true")
+        .env("AML_APP_INSIGHTS_KEY", key)
+        .env("APPLICATIONINSIGHTS_CONNECTION_STRING", endpoint)
+        .env("SCOREBOX_TELEMETRY_BUFFER", buffer.path());
+    let (server, _files) = start(serve, &authority);
+    assert_eq!(score(&Tunnel::new(server.address(), &authority)).status, 200);
+    let tunnel = Tunnel::with(server.address(), &authority, &["h2"], rustls::ALL_VERSIONS);
+    let mut connection = Connection::open(tunnel.address(), &[]).expect("a connection");
+    connection.send(&http2::json(1, IRIS)).expect("a connection");
+    connection.body(1).expect("an answer");
+    drop(connection);
+    assert_eq!(server.stop().code, Some(0));
+    let items = sink.items();
+    let requests = items.iter().filter(|item| item["data"]["baseType"] == "RequestData");
+    let urls: Vec<_> = requests.map(|item| &item["data"]["baseData"]["url"]).collect();
+    assert_eq!(urls, ["https://scorebox.test/score"; 2]);
 }
 
 #[test]

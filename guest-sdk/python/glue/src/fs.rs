@@ -48,8 +48,6 @@ pub enum Errno {
     Noent = 44,
     /// A limit of `/tmp`, or of memory.
     Nospc = 51,
-    /// Nobody is there to do it.
-    Nosys = 52,
     /// A file where a directory is needed.
     Notdir = 54,
     /// A directory with something in it.

@@ -81,6 +81,7 @@ fn init(context: Deployment) -> Result<(), InitError> {
     if !message.is_empty() {
         return Err(InitError::Script(String::from_utf8_lossy(&message).into_owned()));
     }
+    system::keep_time();
     let run = runner.attribute("run")?;
     RUN.with(|place| place.set(run)).map_err(|_| Failed("init was called twice"))?;
     Ok(())
@@ -100,7 +101,6 @@ fn run(request: &Request) -> Result<Result<Response, Fault>, Failed> {
         // It has gone to the host piece by piece.
         b"streamed" => Ok(Response { status: 200, headers: Vec::new(), body }),
         b"bad-input" => Err(Fault::BadInput(text(&body))),
-        b"unsupported-input" => Err(Fault::UnsupportedInput(text(&body))),
         b"failed" | b"broken" => Err(Fault::Failed(exception(&body)?)),
         b"timed-out" => Err(Fault::TimedOut(exception(&body)?)),
         b"unencodable" => Err(Fault::Unencodable(exception(&body)?)),
@@ -117,8 +117,8 @@ fn head(request: &Request) -> Vec<u8> {
         }
         head.push(b'\n');
     };
-    line(&[request.id.as_bytes()]);
-    line(&[request.client_request_id.as_deref().unwrap_or_default().as_bytes()]);
+    line(&[&latin_1(&request.id)]);
+    line(&[&latin_1(request.client_request_id.as_deref().unwrap_or_default())]);
     line(&[request.method.as_bytes()]);
     line(&[request.scheme.as_bytes()]);
     line(&[request.path.as_bytes()]);
@@ -154,6 +154,11 @@ impl Head {
             .collect::<Option<_>>()?;
         Some(Self { status, headers })
     }
+}
+
+/// A text of the host's in the encoding of heads. What Latin-1 does not have, which the host does not send, is a `?`.
+fn latin_1(text: &str) -> Vec<u8> {
+    text.chars().map(|character| u8::try_from(character).unwrap_or(b'?')).collect()
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -1,7 +1,7 @@
 //! The operating system that CPython sees: WASI preview 1 on a file system in memory, with the host's clocks and random
 //! numbers.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use crate::bindings::exports::scorebox::scoring::scoring::File;
 use crate::bindings::scorebox::scoring::log;
@@ -26,6 +26,8 @@ const LIBRARY_HEAD: u32 = 64 * 1024;
 
 thread_local! {
     static SYSTEM: RefCell<Option<Preview1>> = const { RefCell::new(None) };
+    /// Nanoseconds that the monotonic clock showed at the snapshot. The host's begins at 0 with each instance.
+    static SNAPSHOT: Cell<u64> = const { Cell::new(0) };
     /// What has been written to standard output and standard error since the last end of a line.
     static LINES: RefCell<[Vec<u8>; 2]> = const { RefCell::new([const { Vec::new() }; 2]) };
 }
@@ -75,6 +77,11 @@ fn add_library(fs: &mut Fs) -> Result<(), ()> {
         fs.add_library_file(&name, offset, bytes).map_err(|_| ())?;
     }
     Ok(())
+}
+
+/// Has the monotonic clock of what starts from the snapshot go on from now, so that it never goes back for a script.
+pub(crate) fn keep_time() {
+    SNAPSHOT.set(Host.monotonic());
 }
 
 /// Hands over what is left of lines that have not ended.
@@ -129,7 +136,7 @@ impl Machine for Host {
     }
 
     fn monotonic(&mut self) -> u64 {
-        monotonic_clock::now()
+        SNAPSHOT.get().saturating_add(monotonic_clock::now())
     }
 
     fn sleep(&mut self, nanoseconds: u64) {

@@ -120,7 +120,7 @@ def _warn_of_global_state() -> None:
     path = script.entry_script()
     if path is None:
         return
-    with open(path, encoding="utf-8") as file:
+    with open(path, "rb") as file:
         findings = global_state.find(file.read())
     for finding in findings:
         _log.warning("%s:%d: run() %s; no later request will see it", path, finding.line, finding.what)

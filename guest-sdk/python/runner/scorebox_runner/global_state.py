@@ -24,12 +24,13 @@ class Finding:
     """What it does, in words: "assigns the global `counter`"."""
 
 
-def find(source: str) -> list[Finding]:
+def find(source: str | bytes) -> list[Finding]:
     """Returns what `run()`, and the functions of the script that it calls by name, change; in order of lines.
 
     Looks at assignments to names declared `global`, to attributes and items of module-level objects, and at calls of their
     methods that usually change an object (`append`, `update`, ...). What an object's own methods do, or other modules,
-    stays unseen. Raises `SyntaxError` for what is not Python.
+    stays unseen. Bytes are decoded as Python does it, by their mark or coding line. Raises `SyntaxError` for what is not
+    Python.
     """
     module = ast.parse(source)
     functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}

@@ -47,7 +47,10 @@ def watch_pickles() -> None:
 
 def hint(error: BaseException | None) -> str:
     """One sentence, or nothing."""
-    while error is not None:
+    seen: set[int] = set()
+    # A chain may end in itself: `raise error from error`.
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         text = _hint(error)
         if text:
             return text

@@ -3,14 +3,16 @@
 The first prediction of a process takes up to twice as long as those that follow: the library looks up what its estimators
 can do, imports what it did not need before, and fills caches. Each request is the first one of its instance. So models that
 are nobody's but scikit-learn's are asked for a prediction of zeros, of which the script notices nothing: an estimator of the
-script's own, or one that draws random numbers or writes a log, is not asked, nor is any that has such a part.
+script's own, or one that has a generator of random numbers or writes a log, is not asked, nor is any that has such a part.
 """
 
 import gc
+import random
 import sys
 import time
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 _METHODS = ("predict", "predict_proba", "transform")
@@ -38,9 +40,23 @@ def warm() -> None:
     parts = {id(model): _estimators(model, base, numpy) for model in models}
     inner = {id(part) for model in models for part in parts[id(model)] if part is not model}
     end = time.monotonic() + _LONGEST
-    for model in models:
-        if id(model) not in inner and parts[id(model)] and time.monotonic() < end:
-            _predict(model, parts[id(model)], numpy)
+    with _same_random_numbers():
+        for model in models:
+            if id(model) not in inner and parts[id(model)] and time.monotonic() < end:
+                _predict(model, parts[id(model)], numpy)
+
+
+@contextmanager
+def _same_random_numbers() -> Iterator[None]:
+    """Leaves the generators that everybody shares as they are: models without one of their own draw from NumPy's."""
+    state, numpy_random = random.getstate(), sys.modules.get("numpy.random")
+    numpy_state = numpy_random and numpy_random.get_state(legacy=False)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+        if numpy_random:
+            numpy_random.set_state(numpy_state)
 
 
 def _estimators(model: Any, base: Any, numpy: Any) -> list[Any]:

@@ -12,6 +12,7 @@ import gc
 import os
 import random
 import sys
+from functools import wraps
 from types import ModuleType
 from typing import Any
 from weakref import WeakSet
@@ -20,36 +21,43 @@ from .imports import after_import
 
 
 class _PythonRandomness:
-    """`random.Random`: instances that were seeded without a seed."""
+    """`random.Random`: instances that were seeded without a seed, and those that got the state of one, as copies do."""
 
     def __init__(self) -> None:
         self._unseeded: WeakSet[random.Random] = WeakSet()
+        self._unseeded_states: set[int] = set()
         self._generators: list[random.Random] = []
 
     def watch(self) -> None:
-        unseeded = self._unseeded
-        self._seed, self._setstate = seed, setstate = random.Random.seed, random.Random.setstate
+        unseeded, unseeded_states = self._unseeded, self._unseeded_states
+        self._methods = seed, getstate, setstate = random.Random.seed, random.Random.getstate, random.Random.setstate
 
         def watched_seed(self: random.Random, a: Any = None, version: int = 2) -> None:
             seed(self, a, version)
             (unseeded.add if a is None else unseeded.discard)(self)
 
+        def watched_getstate(self: random.Random) -> tuple[Any, ...]:
+            state = getstate(self)
+            if self in unseeded:
+                unseeded_states.add(hash(state))
+            return state
+
         def watched_setstate(self: random.Random, state: Any) -> None:
             setstate(self, state)
-            unseeded.discard(self)
+            (unseeded.add if hash(getstate(self)) in unseeded_states else unseeded.discard)(self)
 
         unseeded.add(random._inst)
-        random.Random.seed, random.Random.setstate = watched_seed, watched_setstate
-        self._bind()
+        self._bind(watched_seed, watched_getstate, watched_setstate)
 
     def settle(self) -> None:
-        random.Random.seed, random.Random.setstate = self._seed, self._setstate
-        self._bind()
+        self._bind(*self._methods)
         self._generators = list(self._unseeded)
 
-    def _bind(self) -> None:
-        """The functions of the module are methods of one hidden instance."""
-        random.seed, random.setstate = random._inst.seed, random._inst.setstate
+    def _bind(self, *methods: Any) -> None:
+        kind, hidden = random.Random, random._inst
+        kind.seed, kind.getstate, kind.setstate = methods
+        # The functions of the module are methods of one hidden instance.
+        random.seed, random.getstate, random.setstate = hidden.seed, hidden.getstate, hidden.setstate
 
     def renew(self) -> None:
         entropy = int.from_bytes(os.urandom(24))
@@ -65,7 +73,8 @@ class _NumpyRandomness:
         self._numpy: ModuleType | None = None
         self._entropies: set[int] = set()
         self._global_unseeded = True
-        self._states: list[Any] = []
+        self._mersenne_states: list[Any] = []
+        self._other_states: list[Any] = []
         self._bit_generators: list[Any] = []
 
     def watch(self) -> None:
@@ -75,24 +84,32 @@ class _NumpyRandomness:
         self._numpy = numpy_random
         module = numpy_random.bit_generator
         draw, seed, set_state = module.randbits, numpy_random.seed, numpy_random.set_state
+        set_bit_generator = numpy_random.set_bit_generator
 
         def watched_draw(bits: int) -> int:
             entropy = draw(bits)
             self._entropies.add(entropy)
             return entropy
 
-        def watched_seed(seed_value: Any = None) -> None:
-            seed(seed_value)
-            self._global_unseeded = seed_value is None
+        @wraps(seed)
+        def watched_seed(*arguments: Any, **named: Any) -> None:
+            seed(*arguments, **named)
+            self._global_unseeded = all(value is None for value in (*arguments, *named.values()))
 
+        @wraps(set_state)
         def watched_set_state(state: Any) -> None:
             set_state(state)
             self._global_unseeded = False
 
+        @wraps(set_bit_generator)
+        def watched_set_bit_generator(bitgen: Any) -> None:
+            set_bit_generator(bitgen)
+            self._global_unseeded = self._is_unseeded(bitgen)
+
         module.randbits = watched_draw
-        watched_seed.__doc__, watched_set_state.__doc__ = seed.__doc__, set_state.__doc__
         for place in (numpy_random, numpy_random.mtrand):
             place.seed, place.set_state = watched_seed, watched_set_state
+            place.set_bit_generator = watched_set_bit_generator
         self._restore = lambda: setattr(module, "randbits", draw)
 
     def settle(self) -> None:
@@ -109,23 +126,31 @@ class _NumpyRandomness:
                 states.append(candidate)
             elif issubclass(kind, numpy_random.BitGenerator):
                 bit_generators.append(candidate)
-        self._states = [state for state in states if self._is_unseeded(state._bit_generator)]
-        if self._global_unseeded:
-            self._states.append(legacy)
         owned = {id(state._bit_generator) for state in [*states, legacy]}
+        unseeded = [state for state in states if self._is_unseeded(state._bit_generator)]
+        if self._global_unseeded:
+            unseeded.append(legacy)
+        self._mersenne_states, self._other_states = [], []
+        for state in unseeded:
+            is_mersenne = issubclass(type(state._bit_generator), numpy_random.MT19937)
+            (self._mersenne_states if is_mersenne else self._other_states).append(state)
         self._bit_generators = [bits for bits in bit_generators if id(bits) not in owned and self._is_unseeded(bits)]
+        self._bit_generators += [state._bit_generator for state in self._other_states]
 
     def _is_unseeded(self, bit_generator: Any) -> bool:
-        entropy = getattr(bit_generator.seed_seq, "entropy", None)
+        entropy = getattr(getattr(bit_generator, "seed_seq", None), "entropy", None)
         return isinstance(entropy, int) and entropy in self._entropies
 
     def renew(self) -> None:
-        for state in self._states:
-            # The legacy generators take 32 bits at the price of a few instructions, and more of them at a hundredfold.
-            state.seed(int.from_bytes(os.urandom(4)))
+        for state in self._mersenne_states:
+            # 128 bits, as `seed()` draws, in a tenth of its time.
+            state.seed(sys.modules["numpy"].frombuffer(os.urandom(16), "u4"))
         for bits in self._bit_generators:
             fresh = type(bits)()
             bits.__setstate__((fresh.state, fresh.seed_seq))
+        for state in self._other_states:
+            # Forgets the second number of a pair that was drawn.
+            state.set_state(state._bit_generator.state)
 
 
 _sources = (_PythonRandomness(), _NumpyRandomness())

@@ -6,6 +6,7 @@ object with `kind`, `message` and `traceback` of an exception, which is for the 
 """
 
 import json
+import logging
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -14,6 +15,8 @@ import flask
 
 from . import door
 from .errors import UserScriptException, UserScriptTimeout, safe_text
+
+_log = logging.getLogger("azmlinfsrv")
 
 Answer = tuple[bytes, bytes]
 """Head and body."""
@@ -46,17 +49,15 @@ def of_response(response: flask.Response, method: str, environ: Callable[[], dic
     """
     needs_environ = response.autocorrect_location_header
     headers = response.get_wsgi_headers(environ() if needs_environ else {"REQUEST_METHOD": method})
+    if not response.is_streamed:
+        # Iterables of a known length become bytes here, as the contract has it.
+        response.get_data()
+    first = head(response.status_code, headers)
+    chunks = response.get_app_iter({"REQUEST_METHOD": method})
     try:
-        if not response.is_streamed:
-            # Iterables of a known length become bytes here, as the contract has it.
-            response.get_data()
-        first = head(response.status_code, headers)
-        chunks = response.get_app_iter({"REQUEST_METHOD": method})
-        if response.is_streamed and chunks:
-            return _stream(first, chunks)
-        return first, b"".join(chunks)
+        return _stream(first, chunks) if response.is_streamed else (first, b"".join(chunks))
     finally:
-        response.close()
+        _close(chunks)
 
 
 def head(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
@@ -89,28 +90,35 @@ def _stream(first: bytes, chunks: Iterable[bytes]) -> Answer:
     """Sends a response while it is made. It begins with its first piece: until then an error can be answered."""
     pieces = iter(chunks)
     try:
+        piece = _next_piece(pieces)
+    except BaseException as error:
+        raise UserScriptException from error
+    try:
+        door.start_response(first)
+    except OSError:
+        return b"streamed", b""
+    while piece is not None:
+        try:
+            door.send(piece)
+        except OSError:
+            break
         try:
             piece = _next_piece(pieces)
         except BaseException as error:
-            raise UserScriptException from error
-        try:
-            door.start_response(first)
-        except OSError:
-            return b"streamed", b""
-        while piece is not None:
-            try:
-                door.send(piece)
-            except OSError:
-                break
-            try:
-                piece = _next_piece(pieces)
-            except BaseException as error:
-                return b"broken", _exception(error)
-        return b"streamed", b""
-    finally:
-        close = getattr(pieces, "close", None)
-        if close is not None:
-            close()
+            return b"broken", _exception(error)
+    return b"streamed", b""
+
+
+def _close(chunks: Iterable[bytes]) -> None:
+    """Says that a body has been sent, once, as servers do (PEP 3333): this runs what waits for it (`call_on_close`). What it
+    raises is for the log, since the answer is complete."""
+    close = getattr(chunks, "close", None)
+    if close is None:
+        return
+    try:
+        close()
+    except BaseException as error:
+        _log.error("Error after the response\n%s", _traceback(error).rstrip())
 
 
 def _next_piece(pieces: Iterator[bytes]) -> bytes | None:

@@ -1,12 +1,14 @@
 """Which models predict before the snapshot, and that it does not show."""
 
 import pickle
+import random
 import unittest
 import warnings
 from unittest import mock
 
 import numpy
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -68,6 +70,26 @@ class Warm(unittest.TestCase):
             models.warm()
         self.assertEqual((pickle.dumps(model), warned), (before, []))
         self.assertTrue((model.predict_proba([[1.0, 2.0]]) == answer).all())
+
+    def test_generators_that_everybody_shares_stay_as_they_are(self):
+        model = DummyClassifier(strategy="stratified").fit(ROWS, CLASSES)
+        for seed in (None, 42):
+            random.seed(seed)
+            numpy.random.seed(seed)
+            numpy.random.randn()
+            before = random.getstate(), numpy.random.get_state()
+            drawn = []
+
+            def predict(self, rows):
+                drawn.append((random.random(), numpy.random.rand()))
+                return numpy.random.randn()
+
+            with mock.patch.object(type(model), "predict", predict):
+                models.warm()
+            self.assertEqual(len(drawn), 2)
+            models.warm()
+            self.assertEqual(random.getstate(), before[0])
+            self.assertEqual([str(part) for part in numpy.random.get_state()], [str(part) for part in before[1]])
 
     def test_what_a_prediction_leaves_in_a_model_is_taken_away(self):
         model = fitted(StandardScaler(), LogisticRegression())

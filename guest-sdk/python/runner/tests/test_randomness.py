@@ -4,8 +4,15 @@ import json
 import os
 import random
 import unittest
+from unittest import mock
 
-from .support import deploy, score
+import numpy
+
+from .support import deploy, runner, score
+
+
+def bytes_with_a_one(length, place):
+    return bytes(int(at == place) for at in range(length))
 
 
 def in_a_copy(body):
@@ -42,6 +49,24 @@ class TwoRequests(unittest.TestCase):
         self.assertEqual(deploy(self, "unseeded.py"), "")
         first, second = in_a_copy(b""), in_a_copy(b"")
         self.assertEqual([one == other for one, other in zip(first, second)], [False] * len(first))
+
+    def test_another_bit_generator_of_numpys_functions(self):
+        self.addCleanup(numpy.random.set_bit_generator, numpy.random.get_bit_generator())
+        for kind in ("MT19937", "PCG64"):
+            self.assertEqual(deploy(self, "bit_generator.py", KIND=kind, SEED=""), "")
+            first, second = in_a_copy(b""), in_a_copy(b"")
+            self.assertEqual([one == other for one, other in zip(first, second)], [False, False], kind)
+            self.assertEqual(deploy(self, "bit_generator.py", KIND=kind, SEED="42"), "")
+            self.assertEqual(in_a_copy(b""), in_a_copy(b""), kind)
+
+    def test_numpys_functions_are_seeded_with_all_of_128_bits(self):
+        self.assertEqual(deploy(self, "unseeded.py"), "")
+        drawn = set()
+        for place in range(16):
+            with mock.patch("os.urandom", lambda bytes: bytes_with_a_one(bytes, place)):
+                runner.randomness.renew()
+            drawn.add(numpy.random.rand())
+        self.assertEqual(len(drawn), 16)
 
 
 if __name__ == "__main__":

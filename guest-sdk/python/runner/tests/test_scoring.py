@@ -65,6 +65,17 @@ class Plain(unittest.TestCase):
         self.assertEqual(score(b"stream"), (["streamed"], b""))
         self.assertEqual(host.of_kind(b"C"), [b"a"])
 
+    def test_what_waits_for_the_end_of_a_response_is_called_once(self):
+        for body, kind in ((b"closing", "response 200"), (b"closing stream", "streamed"), (b"closing broken", "broken")):
+            self.assertEqual(score(body)[0][0], kind)
+            self.assertEqual([text for _, _, _, text in host.log() if "closed" in text], ["closed"], kind)
+
+    def test_an_error_after_the_response_is_in_the_log_only(self):
+        self.assertEqual(score(b"closing fails"), (["streamed"], b""))
+        self.assertEqual(host.of_kind(b"C"), [b"a", b"b"])
+        [text] = [text for _, level, _, text in host.log() if level == 3]
+        self.assertTrue(text.startswith("Error after the response\nTraceback") and text.endswith("ValueError: closed"), text)
+
     def test_restrictions(self):
         for body, kind, message in (
             (b"socket", "gaierror", "no network"),

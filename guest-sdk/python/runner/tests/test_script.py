@@ -144,6 +144,7 @@ class Deployments(unittest.TestCase):
         self.assertIn("No module named 'xgboost'\nThe script needs xgboost, and xgboost is native code", error)
         self.assertIn("\nThe model needs xgboost.sklearn.XGBClassifier, and xgboost", deploy(self, "failing.py", FAIL="pickle"))
         self.assertEqual(deploy(self, "failing.py", FAIL="exit"), "SystemExit: 4")
+        self.assertEqual(deploy(self, "failing.py", FAIL="cycle"), "ValueError: no model")
         self.assertIn("Working outside of application context", deploy(self, "failing.py", FAIL="unbound"))
         self.assertIn("FileNotFoundError", deploy(self, "absent.py"))
         self.assertIn((0, 3, "azmlinfsrv", "No such file or directory."), host.log())

@@ -104,32 +104,44 @@ pub(crate) fn apply(args: &ApplyArgs) -> Result<(), Failure> {
             console::note("the server is as the file says");
         }
     }
-    let mut keys = Vec::new();
+    let (mut keys, mut made) = (Vec::new(), Ok(0));
     if !args.dry_run {
-        let count = changes.len();
-        for (made, change) in changes.iter_mut().enumerate() {
-            let created = change.make(&server).map_err(|failure| {
-                let heading = change.heading();
-                Failure::failed(format!("`{heading}` is not made, {made} of {count} changes before it are: {failure}"))
-            })?;
-            if let Some(created) = created {
-                if !args.remote.json {
-                    let Endpoint { tenant, name, .. } = &created.endpoint;
-                    console::result(format_args!("primary key of {tenant}/{name}    {}", created.primary_key));
-                    console::result(format_args!("secondary key of {tenant}/{name}  {}", created.secondary_key));
-                }
-                keys.push(created);
+        made = make(&server, &mut changes, |created| {
+            if !args.remote.json {
+                let Endpoint { tenant, name, .. } = &created.endpoint;
+                console::result(format_args!("primary key of {tenant}/{name}    {}", created.primary_key));
+                console::result(format_args!("secondary key of {tenant}/{name}  {}", created.secondary_key));
             }
-        }
-        if count > 0 && !args.remote.json {
-            console::note(format_args!("{count} changes are made"));
-        }
+            keys.push(created);
+        });
     }
     if args.remote.json {
         let changes: Vec<_> = changes.iter().map(Change::document).collect();
-        console::result(pretty(&json!({"applied": !args.dry_run, "changes": changes, "created_endpoints": keys})));
+        let applied = !args.dry_run && made.is_ok();
+        // Also where a change has failed: keys are not shown again.
+        console::result(pretty(&json!({"applied": applied, "changes": changes, "created_endpoints": keys})));
+    }
+    let made = made?;
+    if made > 0 && !args.remote.json {
+        console::note(format_args!("{made} changes are made"));
     }
     Ok(())
+}
+
+/// Makes the changes, and hands on the endpoints that are created. Returns how many are made.
+fn make(server: &Remote, changes: &mut [Change], mut created: impl FnMut(CreatedEndpoint)) -> Result<usize, Failure> {
+    let count = changes.len();
+    let mut endpoint_tag = None;
+    for (made, change) in changes.iter_mut().enumerate() {
+        let endpoint = change.make(server, &mut endpoint_tag).map_err(|failure| {
+            let heading = change.heading();
+            Failure::failed(format!("`{heading}` is not made, {made} of {count} changes before it are: {failure}"))
+        })?;
+        if let Some(endpoint) = endpoint {
+            created(endpoint);
+        }
+    }
+    Ok(count)
 }
 
 fn read(file: &Path) -> Result<File, Failure> {
@@ -183,11 +195,11 @@ impl Plan<'_> {
         entry: EndpointEntry,
         folder: &Path,
     ) -> Result<(), Failure> {
-        let EndpointEntry { description, mut hosts, traffic, mirror, deployments } = entry;
+        let EndpointEntry { description, hosts, traffic, mirror, deployments } = entry;
         let address = endpoint_address(path);
         let there = if is_new { None } else { self.server.find::<Endpoint>(&address)? };
-        hosts.sort_unstable();
-        let spec = EndpointSpec { description, hosts };
+        let mut spec = EndpointSpec { description, hosts };
+        spec.hosts = spec.normal_hosts();
         let was = there.as_ref().map(|(endpoint, _)| EndpointSpec {
             description: endpoint.description.clone(),
             hosts: endpoint.hosts.clone(),
@@ -219,7 +231,7 @@ impl Plan<'_> {
                 }
                 None => (TrafficSpec::default(), None),
             };
-            // The tag is the endpoint's, which is another one once that has been changed.
+            // The tag is the endpoint's, which is another one once that has been changed: the one that its change is answered with.
             let tag = tag.filter(|_| !changes_endpoint);
             self.put(format!("traffic of {path}"), &traffic_address(path), tag, Some(&was), &spec, What::Traffic);
         } else if !mirror.is_empty() {
@@ -311,7 +323,7 @@ struct Change {
     heading: String,
     differences: Vec<String>,
     address: String,
-    /// The entity tag of what was seen; `None` where nothing was, or where it is none of the address'.
+    /// The entity tag of what was seen; `None` where nothing was, and of traffic whose endpoint is changed before.
     tag: Option<String>,
     spec: Value,
     what: What,
@@ -331,8 +343,9 @@ impl Change {
         json!({"action": self.action, "what": self.heading, "differences": self.differences})
     }
 
-    /// Makes it. Returns an endpoint that was created.
-    fn make(&mut self, server: &Remote) -> Result<Option<CreatedEndpoint>, Failure> {
+    /// Makes it. Returns an endpoint that was created. `endpoint_tag` is that of the last endpoint that was put, which traffic
+    /// that follows belongs to.
+    fn make(&mut self, server: &Remote, endpoint_tag: &mut Option<String>) -> Result<Option<CreatedEndpoint>, Failure> {
         match &mut self.what {
             What::Deletion => server.delete(&self.address)?,
             What::Deployment { path, bundle } => {
@@ -344,17 +357,24 @@ impl Change {
                 wait_until_ready(server, path, status, asked)?;
             }
             What::Endpoint if self.action == Action::Create => {
-                return server.put_new(&self.address, &self.spec).map(Some);
+                let (created, tag) = server.put_new(&self.address, &self.spec)?;
+                *endpoint_tag = Some(tag);
+                return Ok(Some(created));
             }
             What::Tenant if self.action == Action::Create => {
                 server.put_new::<Value>(&self.address, &self.spec)?;
             }
-            What::Tenant | What::Endpoint | What::Traffic => match &self.tag {
-                Some(tag) => drop(server.put_seen::<Value>(&self.address, tag, &self.spec)?),
-                None => drop(server.put::<Value>(&self.address, &self.spec)?),
-            },
+            What::Endpoint => *endpoint_tag = Some(self.put_seen(server, self.tag.as_ref())?),
+            What::Traffic => drop(self.put_seen(server, self.tag.as_ref().or(endpoint_tag.as_ref()))?),
+            What::Tenant => drop(self.put_seen(server, self.tag.as_ref())?),
         }
         Ok(None)
+    }
+
+    /// Puts it in the place of what had this entity tag. Returns its new one.
+    fn put_seen(&self, server: &Remote, tag: Option<&String>) -> Result<String, Failure> {
+        let tag = tag.expect("what is changed has been seen");
+        server.put_seen::<Value>(&self.address, tag, &self.spec).map(|(_, tag)| tag)
     }
 }
 

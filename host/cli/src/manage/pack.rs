@@ -14,6 +14,14 @@ const SCRIPT: &str = "score.py";
 
 /// The bundle of a scorer: a component or an archive as it is, else an archive of its files.
 pub(super) fn pack(scorer: &Path, model_dir: Option<&Path>) -> Result<Vec<u8>, String> {
+    let bundle = bundle(scorer, model_dir)?;
+    if bundle.is_empty() {
+        return Err(format!("{} is empty; make it anew", scorer.display()));
+    }
+    Ok(bundle)
+}
+
+fn bundle(scorer: &Path, model_dir: Option<&Path>) -> Result<Vec<u8>, String> {
     let is = |ending: &str| scorer.extension().is_some_and(|found| found == ending);
     let read = || fs::read(scorer).map_err(|error| format!("cannot read {}: {error}", scorer.display()));
     if is(ARCHIVE_EXTENSION) {

@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
+use std::thread;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
@@ -26,8 +27,11 @@ const MAX_ANSWER: u64 = 64 << 20;
 /// How long an answer may take to begin, and how long a connection may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often an upload goes on that broke off.
-const ATTEMPTS: u32 = 5;
+/// How often an upload is tried of which no more comes: with pauses of 1, 2, 4, 8 and 16 s, in which a server has given up a
+/// client that has gone away.
+const ATTEMPTS: u32 = 6;
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A server that is managed.
 pub(super) struct Remote {
@@ -88,8 +92,12 @@ impl Remote {
         Ok(Some((self.json(answer)?, tag)))
     }
 
-    /// Puts a resource that is not there yet.
-    pub(super) fn put_new<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+    /// Puts a resource that is not there yet. Returns it and its entity tag, as does the next.
+    pub(super) fn put_new<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<(T, String), Failure> {
         self.put_if(path, (IF_NONE_MATCH.as_str(), "*"), body)
     }
 
@@ -99,7 +107,7 @@ impl Remote {
         path: &str,
         tag: &str,
         body: &impl Serialize,
-    ) -> Result<T, Failure> {
+    ) -> Result<(T, String), Failure> {
         self.put_if(path, (IF_MATCH.as_str(), tag), body)
     }
 
@@ -108,10 +116,12 @@ impl Remote {
         path: &str,
         condition: (&str, &str),
         body: &impl Serialize,
-    ) -> Result<T, Failure> {
+    ) -> Result<(T, String), Failure> {
         let body = serde_json::to_vec(body).map_err(Failure::failed)?;
         let headers = [(CONTENT_TYPE.as_str(), "application/json"), condition];
-        self.json(self.send(Method::PUT, path, &headers, &body[..])?)
+        let answer = self.send(Method::PUT, path, &headers, &body[..])?;
+        let tag = answer.tag.clone().unwrap_or_default();
+        Ok((self.json(answer)?, tag))
     }
 
     /// Deletes a resource.
@@ -126,16 +136,25 @@ impl Remote {
         if let Ok(style) = ProgressStyle::with_template("uploading {bar:30} {bytes}/{total_bytes} ({eta})") {
             bar.set_style(style);
         }
-        let mut attempts = 0;
+        let (mut attempts, mut before) = (0, None);
         loop {
             let answer = self.send(Method::GET, &path, &[], ())?;
             if answer.status == StatusCode::OK {
                 return Ok(());
             }
-            let offset = answer.upload_offset.filter(|offset| *offset < size).unwrap_or(0);
+            let there = answer.upload_offset.unwrap_or(0);
+            if before.replace(there).is_some_and(|before| there > before) {
+                attempts = 0;
+            }
+            // Where there is more than all of it, it is no part of this bundle, and is uploaded anew.
+            let offset = if there > size { 0 } else { there };
             bundle.seek(SeekFrom::Start(offset)).map_err(Failure::failed)?;
             bar.set_position(offset);
-            let range = format!("bytes {offset}-{}/{size}", size - 1);
+            let range = match size.checked_sub(1) {
+                Some(last) if offset <= last => format!("bytes {offset}-{last}/{size}"),
+                // All of it has come, but was not made a bundle.
+                _ => format!("bytes */{size}"),
+            };
             let length = (size - offset).to_string();
             let headers = [(CONTENT_RANGE.as_str(), &*range), ("content-length", &*length)];
             let mut read = bar.wrap_read(&mut bundle);
@@ -147,7 +166,7 @@ impl Remote {
                     return self.successful(answer).map(drop);
                 }
                 Err(failure) if attempts == ATTEMPTS => return Err(failure),
-                _ => {}
+                _ => thread::sleep(FIRST_PAUSE * 2_u32.pow(attempts - 1)),
             }
         }
     }

@@ -251,7 +251,8 @@ impl App {
         let (root, why) = match &app_root {
             Some(root) => (fs::canonicalize(root).map_err(on(root))?, Why::Given),
             None => match fs::canonicalize(current) {
-                Ok(current) if script.starts_with(&current) => (current, Why::Current),
+                // In the root folder services are started, and there is more in it than an app.
+                Ok(current) if current != Path::new("/") && script.starts_with(&current) => (current, Why::Current),
                 _ => (own_folder(), Why::Script),
             },
         };
@@ -515,6 +516,14 @@ mod tests {
         assert_eq!(app.entry_script.as_deref(), Some("src/score.py"));
         assert_eq!(app.model_dir.as_deref(), Some("/var/azureml-app/m"));
         assert_eq!(paths(&app), ["app/lib/x.py", "app/m/w.bin", "app/requirements.txt", "app/src/score.py"]);
+    }
+
+    #[test]
+    fn the_root_folder_is_not_the_app_folder_unless_somebody_says_so() {
+        let folder = folder(&["app/score.py", "other"]);
+        let script = folder.path().join("app/score.py");
+        let app = read(Path::new("/"), script.to_str().unwrap(), None).unwrap();
+        assert_eq!((app.entry_script.as_deref(), paths(&app)), (Some("score.py"), vec!["app/score.py"]));
     }
 
     #[test]

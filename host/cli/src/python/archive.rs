@@ -5,6 +5,8 @@
 //! archive, byte for byte. Whoever serves an archive may have it from somewhere else, so reading one takes nothing for
 //! granted: names, numbers and sizes are checked, and what is unpacked is counted while it is unpacked.
 
+mod directory;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, Write as _};
@@ -16,6 +18,7 @@ use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
+use self::directory::MAX_DIRECTORY;
 use super::app::{App, AppError, MAX_FILES, on};
 use super::{GUEST_APP, GUEST_MODEL};
 
@@ -78,6 +81,11 @@ pub(crate) enum Bad {
     /// Too many files.
     #[error("it has more than {MAX_ENTRIES} entries; take out what the script does not need")]
     Many,
+    /// Too much is said of them.
+    #[error(
+        "its directory has more than {MAX_DIRECTORY} bytes; take out what the script does not need, or shorten names"
+    )]
+    Directory,
     /// Too many bytes.
     #[error(
         "its files have more than the {0} bytes of the memory limit; take out what the script does not need, or raise the limit"
@@ -283,11 +291,9 @@ pub(crate) struct Unpacking<R: Read + Seek> {
 
 impl<R: Read + Seek> Unpacking<R> {
     /// Looks at the entries, and unpacks none yet. All of them together may have `limit` bytes.
-    pub(crate) fn new(reader: R, limit: u64) -> Result<Self, Bad> {
+    pub(crate) fn new(mut reader: R, limit: u64) -> Result<Self, Bad> {
+        directory::check(&mut reader)?;
         let mut archive = ZipArchive::new(reader).map_err(bad)?;
-        if archive.len() > MAX_ENTRIES {
-            return Err(Bad::Many);
-        }
         // Entries that share their bytes are how a small file unpacks to a very large one.
         if archive.has_duplicate_names() || archive.has_overlapping_files().map_err(bad)? {
             return Err(Bad::Twice);

@@ -68,7 +68,7 @@ pub(super) fn runtime(folder: &Path) -> Result<Bundle, String> {
 }
 
 fn bundle(code: Code) -> Bundle {
-    Bundle { code, environment: Vec::new(), files: Vec::new(), model_dir: None }
+    Bundle { owner: String::new(), code, environment: Vec::new(), files: Vec::new(), model_dir: None }
 }
 
 /// How requests end: the number by which `scanner.wat` knows it, and how many of 800 requests. All others are answered.

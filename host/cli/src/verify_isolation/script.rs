@@ -20,6 +20,7 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(3);
 pub(super) fn bundle(runtime: Runtime) -> Bundle {
     let variable = |name: &str, value: String| (name.to_owned(), value);
     Bundle {
+        owner: String::new(),
         code: Code::Runtime(runtime),
         environment: vec![
             variable("AML_APP_ROOT", GUEST_APP.to_owned()),

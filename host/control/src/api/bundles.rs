@@ -1,6 +1,7 @@
 //! Bundles, by their content: uploaded once, and gone on with where an upload broke off.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
@@ -10,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::BodyExt as _;
 use scorebox_store::{Digest, Store, StoreError};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::resources::{blocking, document};
 use super::{Api, Problem};
@@ -47,11 +49,12 @@ pub(super) async fn show(State(api): State<Arc<Api>>, Path(digest): Path<String>
 
 #[utoipa::path(
     put, path = "/bundles/{digest}", tag = "bundles",
-    request_body(content_type = "application/octet-stream", description = "The bundle; or, with `Content-Range: bytes FIRST-LAST/SIZE`, what is missing of it"),
+    request_body(content_type = "application/octet-stream", description = "The bundle; or, with `Content-Range: bytes FIRST-LAST/SIZE`, what is missing of it; or, with `Content-Range: bytes */SIZE`, nothing, where all of it has come and was not made a bundle"),
     responses(
         (status = 201, body = Bundle), (status = 200, body = Bundle, description = "It was there already"),
-        (status = 409, body = Problem, description = "It has to begin elsewhere: `Upload-Offset` says where"),
-        (status = 413, body = Problem), (status = 422, body = Problem, description = "It has another digest")
+        (status = 408, body = Problem, description = "Nothing came for too long: `Upload-Offset` says how many bytes are there"),
+        (status = 409, body = Problem, description = "It has to begin elsewhere, or somebody else uploads it: `Upload-Offset` says how many bytes are there"),
+        (status = 413, body = Problem), (status = 422, body = Problem, description = "It has another digest, and is removed")
     )
 )]
 /// Upload a bundle.
@@ -74,14 +77,19 @@ pub(super) async fn upload(
         return Err(too_large(max));
     }
     let (pieces, received) = mpsc::channel(PIECES);
-    let writing = tokio::task::spawn_blocking(move || write(&store, digest, range, max, received));
-    send(body, pieces).await;
+    let writing = tokio::task::spawn_blocking(move || write(&store, digest, range, declared, max, received));
+    let came_in_time = send(body, pieces, api.body_timeout).await;
     match writing.await.map_err(|error| Problem::internal(&error))? {
         Ok(Written::Whole(size)) => {
             let mut response = document(StatusCode::CREATED, &Bundle { digest, size });
             let place = HeaderValue::try_from(format!("/admin/v1/bundles/{digest}")).expect("digits fit into a header");
             response.headers_mut().insert(LOCATION, place);
             Ok(response)
+        }
+        Ok(Written::Part(offset)) if !came_in_time => {
+            let seconds = api.body_timeout.as_secs_f64();
+            let detail = format!("nothing more came for {seconds} s; {offset} bytes are there, go on from them");
+            Ok(with_offset(Problem::new(StatusCode::REQUEST_TIMEOUT, detail), offset))
         }
         Ok(Written::Part(offset)) => {
             let detail = format!("{offset} bytes are there, which is not all; go on from them");
@@ -92,8 +100,14 @@ pub(super) async fn upload(
             let detail = format!("{expected} bytes are there; go on from them");
             Ok(with_offset(Problem::new(StatusCode::CONFLICT, detail), expected))
         }
-        Err(error @ StoreError::Mismatch { .. }) => Err(Problem::invalid(error.to_string())),
-        Err(error @ StoreError::Busy { .. }) => Err(Problem::new(StatusCode::CONFLICT, error.to_string())),
+        Err(error @ StoreError::Mismatch { .. }) => Ok(with_offset(Problem::invalid(error.to_string()), 0)),
+        Err(error @ StoreError::Busy { .. }) => {
+            let problem = Problem::new(StatusCode::CONFLICT, error.to_string());
+            match blocking(&api, move |control| Ok(control.store().upload_offset(&digest)?)).await {
+                Ok(offset) => Ok(with_offset(problem, offset)),
+                Err(_) => Err(problem),
+            }
+        }
         Err(error) => Err(ControlError::Store(error).into()),
     }
 }
@@ -108,17 +122,23 @@ struct Range {
 }
 
 impl Range {
-    /// Of `Content-Range: bytes FIRST-LAST/SIZE` (RFC 9110); all of it without one.
+    /// Of `Content-Range: bytes FIRST-LAST/SIZE` (RFC 9110); all of it without one. With `bytes */SIZE` nothing is missing.
     fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let Some(text) = headers.get(CONTENT_RANGE) else { return Ok(Self { first: 0, size: None }) };
         let parse = || {
             let (range, size) = text.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?;
+            let size: u64 = size.parse().ok()?;
+            if range == "*" {
+                return Some(Self { first: size, size: Some(size) });
+            }
             let (first, last) = range.split_once('-')?;
-            let (first, last, size): (u64, u64, u64) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
+            let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
             (first <= last && last < size).then_some(Self { first, size: Some(size) })
         };
         parse().ok_or_else(|| {
-            Problem::bad_request(format!("`Content-Range: {text:?}` is not understood; write `bytes FIRST-LAST/SIZE`"))
+            Problem::bad_request(format!(
+                "`Content-Range: {text:?}` is not understood; write `bytes FIRST-LAST/SIZE`, or `bytes */SIZE` to finish"
+            ))
         })
     }
 }
@@ -140,12 +160,13 @@ enum Written {
     TooLarge,
 }
 
-/// Hands a body over, piece by piece.
-async fn send(mut body: Body, pieces: mpsc::Sender<Piece>) {
+/// Hands a body over, piece by piece. Returns `false` when no piece has come for so long.
+async fn send(mut body: Body, pieces: mpsc::Sender<Piece>, limit: Duration) -> bool {
     loop {
-        let piece = match body.frame().await {
+        let Ok(frame) = timeout(limit, body.frame()).await else { return false };
+        let piece = match frame {
             None => Piece::End,
-            Some(Err(_)) => return,
+            Some(Err(_)) => return true,
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(bytes) => Piece::Bytes(bytes),
                 Err(_trailers) => continue,
@@ -154,20 +175,28 @@ async fn send(mut body: Body, pieces: mpsc::Sender<Piece>) {
         let is_end = matches!(piece, Piece::End);
         // Who writes may have given up.
         if pieces.send(piece).await.is_err() || is_end {
-            return;
+            return true;
         }
     }
 }
 
-/// Writes what comes. What has come stays where the body breaks off.
+/// Writes what comes, of a body that says to have `declared` bytes. What has come stays where the body breaks off. Who sends
+/// all of a bundle of which there is as much already begins anew: what is there could not be made the bundle.
 fn write(
     store: &Store,
     digest: Digest,
     range: Range,
+    declared: Option<u64>,
     max: u64,
     mut received: mpsc::Receiver<Piece>,
 ) -> Result<Written, StoreError> {
-    let mut upload = store.upload(&digest, range.first)?;
+    let all = range.size.or(declared);
+    let mut upload = match store.upload(&digest, range.first) {
+        Err(StoreError::Offset { expected, .. }) if range.first == 0 && all.is_some_and(|all| expected >= all) => {
+            store.upload_anew(&digest)?
+        }
+        upload => upload?,
+    };
     let mut size = range.first;
     let mut has_ended = false;
     while let Some(piece) = received.blocking_recv() {
@@ -175,6 +204,7 @@ fn write(
             Piece::Bytes(bytes) => {
                 size += bytes.len() as u64;
                 if size > range.size.unwrap_or(max) {
+                    upload.discard()?;
                     return Ok(Written::TooLarge);
                 }
                 upload.append(&bytes)?;
@@ -212,8 +242,9 @@ mod tests {
     fn a_range_says_where_a_part_begins_and_how_much_there_is() {
         let of = |text: &str| Range::of(&HeaderMap::from_iter([(CONTENT_RANGE, text.parse().unwrap())]));
         assert_eq!(of("bytes 5-9/10").unwrap(), Range { first: 5, size: Some(10) });
+        assert_eq!(of("bytes */10").unwrap(), Range { first: 10, size: Some(10) });
         assert_eq!(Range::of(&HeaderMap::new()).unwrap(), Range { first: 0, size: None });
-        for wrong in ["bytes 5-10/10", "bytes 6-5/10", "bytes */10", "bytes 5-9/*", "5-9/10", "bytes -1-9/10", ""] {
+        for wrong in ["bytes 5-10/10", "bytes 6-5/10", "bytes */*", "bytes 5-9/*", "5-9/10", "bytes -1-9/10", ""] {
             assert!(of(wrong).is_err(), "{wrong}");
         }
     }

@@ -11,6 +11,7 @@ mod resources;
 mod trial;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -35,6 +36,8 @@ pub struct ApiConfig {
     pub token: Key,
     /// Bytes that a bundle may have.
     pub max_bundle: u64,
+    /// How long nothing may come of a bundle that is uploaded.
+    pub body_timeout: Duration,
 }
 
 /// What requests share.
@@ -43,11 +46,13 @@ struct Api {
     control: Arc<Control>,
     token: KeyHash,
     max_bundle: u64,
+    body_timeout: Duration,
 }
 
 /// The routes.
 pub fn router(control: Arc<Control>, config: &ApiConfig) -> Router {
-    let api = Arc::new(Api { control, token: config.token.hash(), max_bundle: config.max_bundle });
+    let ApiConfig { token, max_bundle, body_timeout } = config;
+    let api = Arc::new(Api { control, token: token.hash(), max_bundle: *max_bundle, body_timeout: *body_timeout });
     let v1 = Router::new()
         .route("/tenants", get(resources::tenants))
         .route("/tenants/{tenant}", get(resources::tenant).put(resources::put_tenant).delete(resources::delete_tenant))

@@ -114,10 +114,19 @@ function stepsOf(progress) {
 
 /** Uploads a bundle, from where an upload of it broke off. Only this kind of request says how far it has got. */
 async function upload(bundle, hash, progress) {
+  if (bundle.size === 0) throw new Error("The file is empty. Choose another one.");
   const address_ = url(`/bundles/${hash}`);
-  const there = await fetch(address_, { headers: authorization(), cache: "no-store", credentials: "omit" });
+  const options = { cache: "no-store", credentials: "omit" };
+  const there = await fetch(address_, { ...options, headers: authorization() });
   if (there.ok) return;
-  const offset = Number(there.headers.get("upload-offset") ?? 0);
+  let offset = Number(there.headers.get("upload-offset") ?? 0);
+  if (offset === bundle.size) {
+    // All of it has come, but was not made a bundle.
+    const headers = { ...authorization(), "content-range": `bytes */${bundle.size}` };
+    if ((await fetch(address_, { ...options, method: "PUT", headers })).ok) return;
+  }
+  // What is no part of this bundle is uploaded anew.
+  if (offset >= bundle.size) offset = 0;
   await new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("PUT", address_);

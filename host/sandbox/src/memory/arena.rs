@@ -21,7 +21,7 @@ const WARM: usize = 32;
 pub(crate) struct Arena {
     pub(super) space: Space,
     /// Not there where the kernel cannot say which pages are a place's own.
-    pub(super) pagemap: Option<PageMap>,
+    pub(super) pagemap: Option<&'static PageMap>,
     /// Bytes of a place that are kept in memory, at most.
     pub(super) keep: usize,
     /// Pages of 4 KiB whose contents were not those of their image any more, since the start.
@@ -61,14 +61,8 @@ impl Arena {
     pub(crate) fn new(places: usize, keep: usize) -> io::Result<Arc<Self>> {
         let len = places.checked_mul(STRIDE).and_then(|len| len.checked_add(GUARD));
         let space = Space::reserve(len.ok_or(io::ErrorKind::OutOfMemory)?)?;
-        let pagemap = PageMap::open();
-        if pagemap.is_none() {
-            tracing::debug!(
-                "the kernel does not say which pages are written to: all are given back after each request"
-            );
-        }
         let idle = Mutex::new(Idle { cold: (0..places).rev().collect(), warm: Vec::with_capacity(WARM + 1) });
-        Ok(Arc::new(Self { space, pagemap, keep, dirtied: AtomicU64::new(0), idle }))
+        Ok(Arc::new(Self { space, pagemap: PageMap::of_process(), keep, dirtied: AtomicU64::new(0), idle }))
     }
 
     /// How many pages of 4 KiB had other contents than their image, when an instance was destroyed, since the start. Pages

@@ -262,7 +262,7 @@ impl MemoryImage {
 
     /// Whether both are the same memory of the same image.
     pub(super) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.image, &other.image) && self.start == other.start
+        Arc::ptr_eq(&self.image, &other.image) && self.start == other.start && self.extent == other.extent
     }
 
     /// Maps it into a space, from `at`.

@@ -45,6 +45,8 @@ use std::sync::Arc;
 
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 
+use pagemap::PageMap;
+
 pub(crate) use arena::Arena;
 pub(crate) use image::{Image, MemoryImage, ReadOnly, Written};
 pub(crate) use stacks::Stacks;
@@ -85,8 +87,10 @@ pub(crate) async fn instantiate_with<T>(
     let mut next = Some((Arc::clone(beginnings), 0));
     let instance = poll_fn(|context| {
         NEXT.set(next.take());
+        // Also when the engine panics: what is made later on this thread is not to begin as this.
+        let taken = TakeBack(&mut next);
         let polled = make.as_mut().poll(context);
-        next = NEXT.take();
+        drop(taken);
         polled
     })
     .await?;
@@ -94,6 +98,22 @@ pub(crate) async fn instantiate_with<T>(
         Some((beginnings, used)) if used == beginnings.len() => Ok(instance),
         _ => Err(wasmtime::format_err!("the instance has other memories than its snapshot")),
     }
+}
+
+/// Takes back, when it is dropped, what the next memories of the thread begin as.
+struct TakeBack<'a>(&'a mut Option<(Beginnings, usize)>);
+
+impl Drop for TakeBack<'_> {
+    fn drop(&mut self) {
+        *self.0 = NEXT.take();
+    }
+}
+
+/// Opens what the kernel says about the pages of this process, by which the memories of runtimes are restored. To be called
+/// before the process gives up its rights; sandboxes find it open. Returns whether there is any: Linux 6.7 has it. Without it
+/// all pages of an instance are given back, and the next one faults them in again, which takes three to five times as long.
+pub fn open_page_map() -> bool {
+    PageMap::of_process().is_some()
 }
 
 /// The next beginning, unless all have been used.

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl, opcode};
 
@@ -49,14 +50,22 @@ struct Region {
 
 /// The page map of this process.
 #[derive(Debug)]
-pub(super) struct PageMap(File);
+pub(crate) struct PageMap(File);
 
 impl PageMap {
-    /// Opens it; `None` where the kernel cannot be asked.
-    pub(super) fn open() -> Option<Self> {
-        let map = Self(File::open("/proc/self/pagemap").ok()?);
-        map.own(0..0, 1, |_| Ok(())).ok()?;
-        Some(map)
+    /// That of this process, opened by the first who asks; `None` where the kernel cannot be asked.
+    ///
+    /// A process that cannot be dumped owns no file of its own in `/proc` any more, and only root could open this one. What
+    /// has been opened before stays open.
+    pub(crate) fn of_process() -> Option<&'static Self> {
+        static MAP: OnceLock<Option<PageMap>> = OnceLock::new();
+        MAP.get_or_init(|| Self::open().ok()).as_ref()
+    }
+
+    fn open() -> io::Result<Self> {
+        let map = Self(File::open("/proc/self/pagemap")?);
+        map.own(0..0, 1, |_| Ok(()))?;
+        Ok(map)
     }
 
     /// Calls `each` for ranges of addresses within `range` whose pages are the mapping's own, in order, of `pages` pages

@@ -57,6 +57,19 @@ fn a_place_begins_as_its_image_and_with_zeros_beyond_it() {
 }
 
 #[test]
+fn a_memory_that_begins_empty_is_not_taken_for_the_one_after_it() {
+    let mut written = Written::default();
+    written.memory(1, Vec::new());
+    written.memory(1, vec![7; 100]);
+    let image = Image::open(&Native::Bytes(written.finish())).unwrap();
+    let arena = Arena::new(1, KEEP).unwrap();
+    for memory in image.memories() {
+        let mut place = arena.take(Some(memory.clone()), memory.size(), None).unwrap();
+        assert_eq!(bytes(&mut place), expected(&memory));
+    }
+}
+
+#[test]
 fn a_place_is_used_again_and_only_what_was_written_to_is_counted() {
     let (arena, image) = (arena(), image());
     // Before Linux 6.7 the kernel does not say it, and nothing is counted.

@@ -76,7 +76,7 @@ enum Kind {
 #[derive(Debug)]
 struct Process {
     child: Child,
-    /// Gone when it is to end.
+    /// Gone when it is to end, and once an answer was not read to its end: what comes next may be the rest of it.
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
@@ -118,7 +118,7 @@ impl Sealer {
             Kind::Process(process) => {
                 let mut process = process.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut ask = |cached| {
-                    let ask = Ask { what: What::Scorer(Job::of(candidate)), cached };
+                    let ask = Ask { what: What::Scorer(Box::new(Job::of(candidate))), cached };
                     process.ask(&ask, &Job::blobs(candidate.bundle), &**sink, progress)
                 };
                 let mut made = ask(caching == Caching::Yes)?;
@@ -196,19 +196,13 @@ impl Launched {
     pub fn set_up(self, sandbox: &SandboxConfig, config: SealerConfig) -> io::Result<Sealer> {
         let Self(mut process) = self;
         let SealerConfig { limits, cache, readable, confined } = config;
-        process.send(&Setup { config: sandbox.clone(), limits, cache, readable, confined }, &[])?;
+        let input = process.input.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        wire::write(input, &Setup { config: sandbox.clone(), limits, cache, readable, confined }, &[])?;
         Ok(Sealer(Kind::Process(Mutex::new(process))))
     }
 }
 
 impl Process {
-    fn send<T: serde::Serialize>(&mut self, head: &T, blobs: &[&[u8]]) -> io::Result<()> {
-        match &mut self.input {
-            Some(input) => wire::write(input, head, blobs),
-            None => Err(io::ErrorKind::BrokenPipe.into()),
-        }
-    }
-
     /// Asks, and waits for the answer: two blobs, or nothing where the answer is in the cache.
     fn ask(
         &mut self,
@@ -218,8 +212,11 @@ impl Process {
         progress: &dyn Fn(Stage),
     ) -> Result<Option<[Vec<u8>; 2]>, SealError> {
         let gone = |error: io::Error| SealError::NoSealer(error.to_string());
-        self.send(ask, blobs).map_err(gone)?;
-        loop {
+        // It is put back when the answer is whole. Whatever happens until then, a panic of those who are told as well, nobody
+        // is to take the rest of the answer for one of his own.
+        let mut input = self.input.take().ok_or_else(|| gone(io::ErrorKind::BrokenPipe.into()))?;
+        wire::write(&mut input, ask, blobs).map_err(gone)?;
+        let answer = loop {
             let (tell, blobs) = wire::read::<Tell<wire::Made>>(&mut self.output, u64::MAX)
                 .and_then(|frame| frame.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()))
                 .map_err(gone)?;
@@ -227,14 +224,15 @@ impl Process {
                 Tell::Stage(stage) => progress(stage),
                 Tell::Log { stream, level, logger, text } => sink.write(stream, level, &logger, &text),
                 Tell::Warn(text) => tracing::warn!("{text}"),
-                Tell::Failed(error) => return Err(error),
-                Tell::Done(wire::Made::Cached) => return Ok(None),
+                Tell::Failed(error) => break Err(error),
+                Tell::Done(wire::Made::Cached) => break Ok(None),
                 Tell::Done(wire::Made::Here) => {
-                    let blobs = blobs.try_into().map_err(|_| gone(io::ErrorKind::InvalidData.into()))?;
-                    return Ok(Some(blobs));
+                    break Ok(Some(blobs.try_into().map_err(|_| gone(io::ErrorKind::InvalidData.into()))?));
                 }
             }
-        }
+        };
+        self.input = Some(input);
+        answer
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) struct Ask {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum What {
     /// A scorer. The blobs are those of [`Job::blobs`].
-    Scorer(Job),
+    Scorer(Box<Job>),
     /// The runtime in this folder, compiled.
     Runtime(PathBuf),
 }
@@ -101,6 +101,7 @@ pub(super) enum Made {
 /// A scorer that is to be sealed.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Job {
+    owner: String,
     name: String,
     version: String,
     limits: Limits,
@@ -115,6 +116,7 @@ impl Job {
     pub(super) fn of(candidate: &Candidate<'_>) -> Self {
         let bundle = candidate.bundle;
         Self {
+            owner: bundle.owner.clone(),
             name: candidate.name.to_owned(),
             version: candidate.version.to_owned(),
             limits: candidate.limits.clone(),
@@ -155,7 +157,7 @@ impl Job {
             name: self.name,
             version: self.version,
             limits: self.limits,
-            bundle: Bundle { code, environment: self.environment, files, model_dir },
+            bundle: Bundle { owner: self.owner, code, environment: self.environment, files, model_dir },
         })
     }
 }

@@ -18,7 +18,7 @@ use super::{NAME, WORKER_ARGUMENT};
 use crate::bundle::{Bundle, Code};
 use crate::engine::SandboxConfig;
 use crate::limits::NO_MEMORY;
-use crate::log::LogSink;
+use crate::log::{LogSink, RECORD_COST, cut_logger};
 use crate::native::Native;
 use crate::seal::{Schema, SealError, Stage, Steps, WrittenSchema};
 use crate::steps::{Candidate, RuntimeCode, Snapshot, State};
@@ -182,10 +182,11 @@ impl<T: DeserializeOwned + Send + 'static> Worker<T> {
                     }
                 }
                 Ok((Tell::Log { stream, level, logger, text }, _)) => {
+                    // As an honest worker counts.
                     log = log
-                        .checked_sub(text.len() as u64)
+                        .checked_sub(RECORD_COST + text.len() as u64)
                         .ok_or_else(|| failed("logged more than it may".to_owned()))?;
-                    order.sink.write(stream, level, &logger, &text);
+                    order.sink.write(stream, level, cut_logger(&logger), &text);
                 }
                 Ok((Tell::Warn(_), _)) => {}
                 Err(mpsc::RecvTimeoutError::Timeout) => return Err(failed(too_long(limits, *is_runtime))),

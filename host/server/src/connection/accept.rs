@@ -75,7 +75,7 @@ pub async fn serve(
     match timeout_at(end, server.take_what_waits(listener, &places)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!("connections that were waiting are cut: {error}"),
-        Err(_) => tracing::warn!("connections that were waiting are cut: there was no place for them in time"),
+        Err(_) => tracing::warn!("connections that were waiting are cut: they could not be taken in time"),
     }
     drain(&places, &limits, end).await
 }
@@ -139,15 +139,20 @@ impl Server {
         }
         // The system is asked itself, because tokio may not have heard of the last ones yet.
         let listener = listener.into_std()?;
+        let accept = || -> io::Result<_> {
+            let (stream, client) = listener.accept()?;
+            stream.set_nonblocking(true)?;
+            Ok((TcpStream::from_std(stream)?, client))
+        };
         // The semaphore is never closed.
         while let Ok(place) = Arc::clone(places).acquire_owned().await {
-            let (stream, client) = match listener.accept() {
-                Ok(accepted) => accepted,
+            match accept() {
+                Ok((stream, client)) => self.spawn(stream, client, place),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            };
-            stream.set_nonblocking(true)?;
-            self.spawn(TcpStream::from_std(stream)?, client, place);
+                // Connections that end give back what it takes.
+                Err(error) if needs_pause(&error) => sleep(ACCEPT_PAUSE).await,
+                Err(_) => {}
+            }
         }
         Ok(())
     }

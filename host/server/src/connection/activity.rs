@@ -1,6 +1,6 @@
 //! What a connection is doing, and when it has to be closed.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,9 @@ use crate::sending::Wait;
 /// How many more requests than it has let be answered a client may take back on one connection of HTTP/2. Each has cost
 /// next to what a request costs that is answered, and counts against no other limit.
 const MAX_RESETS: u64 = 128;
+/// Bytes of HTTP/2 that are read at once: a frame. The library reads all that has come before it hands over the first request,
+/// and a header of one byte may stand for 70 in memory.
+const TURN: usize = 16 * 1024;
 /// How often a client is looked after while its request is being answered.
 const HANG_UP_CHECK: Duration = Duration::from_millis(250);
 /// Why a connection is closed whose client does not read.
@@ -38,6 +41,8 @@ pub(super) struct Activity {
     /// Whether the client began with HTTP/2. Its frames are no heads of requests, nor a sign that the connection is used:
     /// they may be all PINGs.
     pub(super) http2: AtomicBool,
+    /// Bytes of HTTP/2 that may still be read before what has come is looked at.
+    turn: AtomicUsize,
     /// Whether any byte has come.
     pub(super) used: AtomicBool,
     /// Whether any request has come.
@@ -102,6 +107,7 @@ impl Activity {
             last: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             http2: AtomicBool::new(false),
+            turn: AtomicUsize::new(TURN),
             used: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             stopping: AtomicU64::new(0),
@@ -154,10 +160,22 @@ impl Activity {
         (Answering { activity: Arc::clone(self), done: false }, framing)
     }
 
+    /// All that has come will have been looked at before more is read.
+    pub(super) fn begin_turn(&self) {
+        self.turn.store(TURN, Ordering::Relaxed);
+    }
+
+    /// Whether more may be read before what has come is looked at.
+    pub(super) fn may_read(&self) -> bool {
+        self.turn.load(Ordering::Relaxed) > 0
+    }
+
     pub(super) fn read(&self, bytes: &[u8]) {
         let mut heads = self.heads();
         heads.read(bytes);
         if heads.is_http2() {
+            let left = self.turn.load(Ordering::Relaxed).saturating_sub(bytes.len());
+            self.turn.store(left, Ordering::Relaxed);
             if !self.http2.swap(true, Ordering::Relaxed) {
                 self.head.store(0, Ordering::Relaxed);
             }

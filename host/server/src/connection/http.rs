@@ -1,7 +1,7 @@
 //! One connection: its handshake, its requests, and its end.
 
 use std::convert::Infallible;
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,8 +11,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use http::Version;
-use http::header::{CONNECTION, HeaderValue};
-use http::uri::Scheme;
+use http::header::{CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue};
+use http::uri::{Authority, Scheme};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -37,7 +37,8 @@ use crate::sending::{Sending, Streams};
 
 /// Headers that the head of a request may have to be read at all; how many are too many is a rule of the contract.
 const MAX_HEADERS: usize = 256;
-/// Bytes that the head of a request may have, and that are kept of a body that is not read.
+/// Bytes that the head of a request may have, and that are kept of a body that is not read. HTTP/2 counts 32 more for each
+/// header.
 const MAX_HEAD: usize = 64 * 1024;
 /// Requests at the same time on one connection of HTTP/2. One more is refused, by the library.
 const MAX_STREAMS: u32 = 128;
@@ -132,9 +133,13 @@ pub(super) async fn connection(
     tokio::pin!(watch);
     let (mut stopping, mut finishing) = (false, false);
     let result = loop {
+        let turn = poll_fn(|cx| {
+            activity.begin_turn();
+            connection.as_mut().poll(cx)
+        });
         tokio::select! {
             biased;
-            result = connection.as_mut() => break result,
+            result = turn => break result,
             why = watch.as_mut() => {
                 if why == UNTAKEN {
                     // The system would keep what it has taken, and offer it for minutes.
@@ -180,21 +185,92 @@ pub(super) async fn connection(
     }
 }
 
-async fn answer(
+/// Answers a request. What is refused is dropped at once, and not when the answer is asked for: so many may come together,
+/// each with a head that HTTP/2 says in next to no bytes.
+fn answer(
     router: Router,
     (client, scheme): (SocketAddr, Scheme),
     activity: Arc<Activity>,
     request: hyper::Request<Incoming>,
-) -> http::Response<Sending<Answering>> {
+) -> impl Future<Output = http::Response<Sending<Answering>>> {
     let (answering, framing) = activity.begin();
-    let mut request: Request = request.map(|body| Body::new(Taken { body, activity }));
-    let response = if let Some(refusal) = http_rules::refuse(&request, framing) {
-        refusal
+    let mut request: Request = request.map(|body| Body::new(Taken::new(body, activity)));
+    let is_http2 = request.version() > Version::HTTP_11;
+    if is_http2 {
+        join_cookies(request.headers_mut());
+    }
+    let request = if let Some(refusal) = http_rules::refuse(&request, framing) {
+        Err(refusal)
     } else {
+        if is_http2 {
+            name_host(&mut request);
+        }
         request.extensions_mut().insert(ClientAddress(client));
         request.extensions_mut().insert(scheme);
-        let Ok(response) = router.oneshot(normalize(request)).await;
-        response
+        Ok(normalize(request))
     };
-    response.map(|body| Sending::new(body, answering, Answering::done))
+    async move {
+        let response = match request {
+            Err(refusal) => refusal,
+            Ok(request) => {
+                let Ok(response) = router.oneshot(request).await;
+                response
+            }
+        };
+        response.map(|body| Sending::new(body, answering, Answering::done))
+    }
+}
+
+/// Makes one cookie of its pieces, which HTTP/2 may send apart (RFC 9113, 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let pieces: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if pieces.len() > 1
+        && let Ok(cookie) = HeaderValue::from_bytes(&pieces.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, cookie);
+    }
+}
+
+/// Says in `Host` which host is asked, where HTTP/2 says it in `:authority`; that replaces any other (RFC 9113, 8.3.1).
+fn name_host(request: &mut Request) {
+    let Some(authority) = request.uri().authority().map(Authority::as_str) else { return };
+    // A user's name in it is not the host's.
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    if let Ok(host) = HeaderValue::from_str(host) {
+        request.headers_mut().insert(HOST, host);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_is_the_one_that_is_asked() {
+        for (uri, host) in [
+            ("http://a.test/score", "a.test"),
+            ("https://a.test:8443/score", "a.test:8443"),
+            ("http://user:secret@a.test/score", "a.test"),
+            ("/score", "other.test"),
+        ] {
+            let request = http::Request::get(uri).header(HOST, "other.test").header(HOST, "third.test");
+            let mut request: Request = request.body(Body::empty()).unwrap();
+            name_host(&mut request);
+            assert_eq!(request.headers()[HOST], host, "{uri}");
+        }
+    }
+
+    #[test]
+    fn the_pieces_of_a_cookie_are_one() {
+        for pieces in [&[][..], &["a=1"], &["a=1", "b=2; c=3", "d=\"4\""]] {
+            let mut headers = HeaderMap::new();
+            for piece in pieces {
+                headers.append(COOKIE, HeaderValue::from_static(piece));
+            }
+            join_cookies(&mut headers);
+            let joined: Vec<_> = headers.get_all(COOKIE).iter().collect();
+            let together = pieces.join("; ");
+            assert_eq!(joined, if pieces.is_empty() { vec![] } else { vec![&*together] });
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::HttpBody;
@@ -22,8 +22,16 @@ const LINGER: Duration = Duration::from_secs(5);
 
 /// The body of a request; notes when it is dropped before all of it has come.
 pub(super) struct Taken {
-    pub(super) body: Incoming,
-    pub(super) activity: Arc<Activity>,
+    body: Incoming,
+    activity: Arc<Activity>,
+    /// Whether it has been read to its end: of a body in chunks the library does not say so afterwards.
+    ended: bool,
+}
+
+impl Taken {
+    pub(super) fn new(body: Incoming, activity: Arc<Activity>) -> Self {
+        Self { body, activity, ended: false }
+    }
 }
 
 impl HttpBody for Taken {
@@ -34,7 +42,9 @@ impl HttpBody for Taken {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        self.ended = frame.is_none();
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -48,7 +58,7 @@ impl HttpBody for Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        let is_left = !self.body.is_end_stream() && !self.activity.http2.load(Ordering::Relaxed);
+        let is_left = !self.ended && !self.body.is_end_stream() && !self.activity.http2.load(Ordering::Relaxed);
         self.activity.left_unread.store(is_left, Ordering::Relaxed);
     }
 }

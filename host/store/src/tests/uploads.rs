@@ -111,6 +111,37 @@ fn an_upload_from_a_wrong_offset_is_told_the_right_one() {
 }
 
 #[test]
+fn an_upload_that_came_whole_and_was_not_finished_is_finished_later() {
+    let folder = folder();
+    let digest = Digest::of(b"content");
+    open(&folder).upload(&digest, 0).unwrap().append(b"content").unwrap();
+    let store = open(&folder);
+    assert_eq!(store.upload_offset(&digest).unwrap(), 7);
+    store.upload(&digest, 7).unwrap().finish().unwrap();
+    assert_eq!(store.blob(&digest).unwrap().unwrap().size, 7);
+}
+
+#[test]
+fn an_upload_can_begin_anew_and_what_is_given_up_is_removed() {
+    let folder = folder();
+    let store = open(&folder);
+    let digest = Digest::of(b"content");
+    store.upload(&digest, 0).unwrap().append(b"longer than the content").unwrap();
+    let mut upload = store.upload_anew(&digest).unwrap();
+    assert_eq!((upload.offset(), store.upload_offset(&digest).unwrap()), (0, 0));
+    assert!(matches!(store.upload_anew(&digest), Err(StoreError::Busy { .. })));
+    upload.append(b"cont").unwrap();
+    upload.discard().unwrap();
+    assert!(names(&folder.path().join("uploads")).is_empty());
+    let mut upload = store.upload_anew(&digest).unwrap();
+    upload.append(b"content").unwrap();
+    upload.finish().unwrap();
+    // Of a blob that is there, nothing is removed.
+    store.upload_anew(&digest).unwrap().discard().unwrap();
+    assert_eq!(store.blob(&digest).unwrap().unwrap().size, 7);
+}
+
+#[test]
 fn a_blob_is_uploaded_or_removed_by_one_at_a_time() {
     let folder = folder();
     let store = open(&folder);

@@ -234,6 +234,23 @@ fn logs_and_exceptions_are_records_of_the_request() {
 }
 
 #[test]
+fn records_of_many_bytes_are_sent_a_mebibyte_at_a_time() {
+    let sink = Sink::answering(|_, _| Reply(200, "", String::new()));
+    let telemetry = start_slowly(&with_variables(&sink.url(), &[]));
+    // Together more than the 8 MiB that may wait in memory for an endpoint: only what is beyond them is dropped.
+    let message = "€".repeat(32_768);
+    for _ in 0..100 {
+        telemetry.log(None, "azmlinfsrv.print", Level::Info, &message, &[]);
+    }
+    telemetry.shutdown(ENOUGH);
+    let received = sink.received();
+    let sent = records(&received).len();
+    assert!(sent >= 80 && sent as u64 + telemetry.dropped() == 100, "{sent} are sent");
+    assert_eq!(received.len(), sent / 10);
+    assert!(received.iter().all(|message| message.body.len() < (1 << 20) + 1000));
+}
+
+#[test]
 fn the_environment_names_the_service_and_gives_headers() {
     let variables = [
         ("OTEL_SERVICE_NAME", "named"),

@@ -11,6 +11,7 @@ use wasip2::clocks::{monotonic_clock, wall_clock};
 use wasip2::filesystem::preopens::get_directories;
 use wasip2::filesystem::types::{DescriptorFlags, OpenFlags, PathFlags};
 use wasip2::io::poll::poll;
+use wasip2::io::streams::OutputStream;
 use wasip2::random::random;
 
 /// Bytes of a piece of the endless line.
@@ -40,6 +41,8 @@ impl RawScorer for Hostile {
             "clocks" => return Response::json(&clocks()),
             "pollables" => hold(|| monotonic_clock::subscribe_duration(FOR_EVER)),
             "streams" => hold(stdout::get_stdout),
+            "1000 streams" => drop(black_box(streams(1000))),
+            "1100 streams" => drop(black_box(streams(1100))),
             "directories" => hold(get_directories),
             "files" => {
                 let (model, _) = get_directories().into_iter().next().ok_or_else(|| Fault::failed("no files"))?;
@@ -85,6 +88,11 @@ scorebox_guest::export!(Hostile);
 
 fn text(text: String) -> Response {
     Response::new("text/plain", text)
+}
+
+/// So many handles at the same time.
+fn streams(number: usize) -> Vec<OutputStream> {
+    (0..number).map(|_| stdout::get_stdout()).collect()
 }
 
 /// Takes one more of something for ever, and gives nothing back.

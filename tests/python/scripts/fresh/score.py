@@ -1,5 +1,6 @@
 """Draws what must not be drawn twice, and changes what must not be seen changed."""
 
+import asyncio
 import json
 import random
 import secrets
@@ -10,12 +11,15 @@ import uuid
 import numpy as np
 import sklearn.utils
 
+CLOCKS = time.monotonic_ns, time.perf_counter_ns, time.process_time_ns
+
 requests = 0
 seen = []
 
 
 def init():
-    global generator, own
+    global generator, own, started
+    started = {clock: clock() for clock in CLOCKS}
     generator = np.random.default_rng()
     own = random.Random()
     # What is seeded is meant to be the same in every request.
@@ -51,4 +55,15 @@ def run(raw_data):
             "secret": json.loads.__dict__["secret"] == raw_data,
         },
         "clock": time.time(),
+        "since_init": [clock() - begin for clock, begin in started.items()],
+        "slept": slept(),
     }
+
+
+def slept():
+    """Nanoseconds that it takes to sleep for 20 ms in each way."""
+    begin = time.monotonic_ns()
+    time.sleep(0.02)
+    between = time.monotonic_ns()
+    asyncio.run(asyncio.sleep(0.02))
+    return [between - begin, time.monotonic_ns() - between]

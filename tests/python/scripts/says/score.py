@@ -5,6 +5,8 @@ import logging
 import sys
 import warnings
 
+import flask
+
 print("said while the script is imported")
 
 
@@ -16,6 +18,7 @@ def init():
 def run(raw_data):
     text = json.loads(raw_data)["text"]
     print("printed", text)
+    print("ids", flask.g.request_id, flask.g.client_request_id)
     print("printed to standard error", text, file=sys.stderr)
     sys.stdout.write(f"written {text}\n")
     sys.stderr.write(f"written to standard error {text}\n")

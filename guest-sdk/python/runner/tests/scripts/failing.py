@@ -14,7 +14,8 @@ if os.environ.get("FAIL") == "exit":
 def init():
     if os.environ.get("FAIL") == "unbound":
         flask.g.x = 1
-    raise ValueError("no model")
+    error = ValueError("no model")
+    raise error from error if os.environ.get("FAIL") == "cycle" else None
 
 
 def run(data):

@@ -68,6 +68,12 @@ def chunks():
     raise ValueError("midway")
 
 
+def closing(body, end=lambda: print("closed")):
+    response = flask.Response(body)
+    response.call_on_close(end)
+    return response
+
+
 def stop(error):
     raise error
 
@@ -93,6 +99,10 @@ OPERATIONS = {
     "redirect": lambda: flask.redirect("/é"),
     "stream": lambda: flask.Response(flask.stream_with_context(chunks())),
     "whole": lambda: flask.Response(iter(["a", "b"])),
+    "closing": lambda: closing("ab"),
+    "closing stream": lambda: closing(iter(["a", "b"])),
+    "closing broken": lambda: closing(chunks()),
+    "closing fails": lambda: closing(iter(["a", "b"]), lambda: stop(ValueError("closed"))),
     "empty": lambda: flask.Response("x", 204),
     "asyncio": lambda: asyncio.run(later()),
     "socket": lambda: socket.create_connection(("localhost", 1)),

@@ -13,12 +13,13 @@
 //!
 //! Source code is not built unless it is allowed: a package's build runs whatever its authors wrote, with all the rights of
 //! the user, on the machine on which the app is built. Everything else here only unpacks files, which run in the sandbox.
+//! Where it is allowed and hashes are required, source code is compared with its hash before it runs.
 
 mod pip;
 mod resolve;
 mod wheel;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
@@ -169,10 +170,11 @@ pub(super) fn build(project: &PythonProject, output: &Path, note: &dyn Fn(&str))
     let mut pip = Pip {
         python: project.python.clone(),
         folder: project.folder.clone(),
-        options: files.options.clone(),
+        files: &files,
         allow_source: project.allow_sdist,
         note,
         warnings: Vec::new(),
+        made: BTreeSet::new(),
     };
     let Resolved { wheels, from_runtime, mut warnings } = resolve(&files, &project.carried, project.strict, &mut pip)?;
     warnings.append(&mut pip.warnings);
@@ -181,7 +183,7 @@ pub(super) fn build(project: &PythonProject, output: &Path, note: &dyn Fn(&str))
         .map(|(wheel, who)| (format!("{} {}", wheel.name, wheel.version), wheel.file.clone(), who.clone()))
         .collect();
     let wheels: Vec<_> = wheels.into_iter().map(|(wheel, _)| wheel).collect();
-    check_hashes(&files, &wheels)?;
+    check_hashes(&files, &wheels, &pip.made)?;
     install(&mut app, wheels, &mut warnings);
     if app.bytes() > MAX_BYTES {
         return Err(BuildError::TooLarge);
@@ -211,15 +213,13 @@ pub(crate) fn unpack_wheel(bytes: &[u8]) -> Result<Vec<BundleFile>, String> {
 }
 
 /// Compares wheels with the hashes that the files have. pip is not asked to: it would want one for each package that the
-/// runtime carries as well.
-fn check_hashes(files: &RequirementFiles, wheels: &[Wheel]) -> Result<(), BuildError> {
+/// runtime carries as well. Wheels that were `made` of source code have no hash of their own: the source code had it.
+fn check_hashes(files: &RequirementFiles, wheels: &[Wheel], made: &BTreeSet<String>) -> Result<(), BuildError> {
     if !files.require_hashes {
         return Ok(());
     }
-    for wheel in wheels {
-        let key = normalized(&wheel.name);
-        let is_meant = |wanted: &&Wanted| wanted.requirement.key() == key && wanted.requirement.applies("");
-        let lines: Vec<_> = files.wanted.iter().chain(&files.constraints).filter(is_meant).collect();
+    for wheel in wheels.iter().filter(|wheel| !made.contains(&wheel.sha256)) {
+        let lines = lines_about(files, &normalized(&wheel.name));
         if lines.iter().all(|wanted| wanted.hashes.is_empty()) {
             return Err(BuildError::NoHash {
                 package: format!("{}=={}", wheel.name, wheel.version),
@@ -237,6 +237,12 @@ fn check_hashes(files: &RequirementFiles, wheels: &[Wheel]) -> Result<(), BuildE
         }
     }
     Ok(())
+}
+
+/// The lines of the files that ask for a package, or limit it.
+fn lines_about<'a>(files: &'a RequirementFiles, key: &str) -> Vec<&'a Wanted> {
+    let is_meant = |wanted: &&Wanted| wanted.requirement.key() == key && wanted.requirement.applies("");
+    files.wanted.iter().chain(&files.constraints).filter(is_meant).collect()
 }
 
 /// Puts the files of wheels into the app.
@@ -270,6 +276,7 @@ fn install(app: &mut App, wheels: Vec<Wheel>, warnings: &mut Vec<Warning>) {
 mod tests {
     use std::fs;
 
+    use super::wheel::sha256 as sha256_of;
     use super::wheel::tests::wheel;
     use super::*;
     use crate::python::Archived;
@@ -358,6 +365,68 @@ mod tests {
         fs::write(project.folder.join("requirements.txt"), "--no-index\n-f wheels\nown==2\nother\n").unwrap();
         let error = run(&project).unwrap_err().to_string();
         assert!(error.contains("\n  other, for ") && error.contains("\n  own, for "), "{error}");
+    }
+
+    const BACKEND: &str = "
+from zipfile import ZipFile
+
+def build_wheel(folder, *_):
+    name = 'src-1.0-py3-none-any.whl'
+    with ZipFile(folder + '/' + name, 'w') as wheel:
+        wheel.writestr('src.py', 'x = 1')
+        wheel.writestr('src-1.0.dist-info/METADATA', 'Metadata-Version: 2.1\\nName: src\\nVersion: 1.0\\n')
+        wheel.writestr('src-1.0.dist-info/WHEEL', 'Wheel-Version: 1.0\\nTag: py3-none-any\\n')
+        wheel.writestr('src-1.0.dist-info/RECORD', '')
+    return name
+";
+
+    /// Puts source code of `src-1.0` into the folder `wheels`, and says where, and what its SHA-256 is. When it runs, it makes
+    /// the file `ran` in the project's folder.
+    fn add_source(project: &PythonProject) -> (PathBuf, String) {
+        let backend = format!("open({:?}, 'w')\n{BACKEND}", project.folder.join("ran"));
+        let source = wheel(&[
+            ("src-1.0/PKG-INFO", "Metadata-Version: 2.1\nName: src\nVersion: 1.0\n"),
+            (
+                "src-1.0/pyproject.toml",
+                "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n",
+            ),
+            ("src-1.0/backend.py", &backend),
+        ]);
+        let path = project.folder.join("wheels/src-1.0.zip");
+        fs::write(&path, &source).unwrap();
+        (path, sha256_of(&source))
+    }
+
+    #[test]
+    fn source_code_is_compared_with_its_hash_before_any_of_it_runs() {
+        if !has_pip() {
+            return;
+        }
+        let zeros = "0".repeat(64);
+        // Each in a folder of its own: pip keeps the wheels that it has made, by the place of the source code.
+        for source in ["src", "src==1.0", "src @ PLACE"] {
+            let (_folder, mut project) = project(&[("limits", &format!("src --hash=sha256:{zeros}"))]);
+            project.allow_sdist = true;
+            let (path, sha256) = add_source(&project);
+            let ran = project.folder.join("ran");
+            let build = |lines: &[&str]| {
+                let text = [&["--no-index", "--find-links wheels"][..], lines].concat().join("\n");
+                fs::write(project.folder.join("requirements.txt"), text).unwrap();
+                run(&project).map_err(|error| error.to_string())
+            };
+            let source = source.replace("PLACE", &format!("file://{}", path.display()));
+            let own = sha256_of(&fs::read(project.folder.join("wheels/own-1.0-py3-none-any.whl")).unwrap());
+            let own = format!("own --hash=sha256:{own}");
+            let error = build(&[&format!("{source} --hash=sha256:{zeros}")]).unwrap_err();
+            assert!(error.contains(&format!("its source code has the SHA-256 {sha256}")), "{error}");
+            for lines in [[own.as_str(), &source], [&format!("{source} --hash=sha256:{sha256}"), "-c limits"]] {
+                let error = build(&lines).unwrap_err();
+                assert!(error.contains("is not run without a hash"), "{error}");
+            }
+            assert!(!ran.exists(), "{source}");
+            let (_, app) = build(&[&own, &format!("{source} --hash=sha256:{zeros} --hash=sha256:{sha256}")]).unwrap();
+            assert!(app.files.iter().any(|file| file.path == "site/src.py") && ran.exists(), "{source}");
+        }
     }
 
     fn has_pip() -> bool {

@@ -2,7 +2,11 @@
 //!
 //! It is told to take wheels that run on any system with the runtime's version of Python. It then runs no code of any
 //! package. What it says with `-vv` about files that it passes over tells why a package cannot be had.
+//!
+//! Source code runs when a wheel is made of it, and even when pip only fetches it. Where hashes are required, pip gets those
+//! of the source code, and compares them before it runs any of it.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
@@ -12,9 +16,10 @@ use std::process::{Command, Output, Stdio};
 
 use pep440_rs::Version;
 
+use super::lines_about;
 use super::resolve::{Ask, Index};
 use super::wheel::{Wheel, WheelName};
-use crate::python::{PYTHON, Source, Warning, normalized};
+use crate::python::{PYTHON, RequirementFiles, Source, Warning, normalized};
 
 /// Endings of source code's archives.
 const SOURCE_ENDINGS: [&str; 5] = [".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz"];
@@ -81,6 +86,10 @@ pub(in crate::build) enum Reason {
     None(String),
     /// Building it from source code failed, or led to machine code.
     Build(String),
+    /// There is no hash for its source code where hashes are required.
+    NoHash,
+    /// Its source code is another than the hashes are of. The text is its SHA-256.
+    Hash(String),
 }
 
 impl fmt::Display for Refusal {
@@ -111,6 +120,16 @@ impl fmt::Display for Refusal {
                 Ok(())
             }
             Reason::Build(text) => write!(f, "no wheel without machine code could be made of its source code: {text}"),
+            Reason::NoHash => write!(
+                f,
+                "there is only source code of it, which is not run without a hash where others have one; write down that of \
+                 the source code (`pip hash FILE`) in each line that asks for it"
+            ),
+            Reason::Hash(sha256) => write!(
+                f,
+                "its source code has the SHA-256 {sha256}, which is none of its hashes, and was not run; it was changed, or \
+                 the hashes are those of other files: get them anew (`pip hash FILE`) if you trust it"
+            ),
         }
     }
 }
@@ -161,14 +180,16 @@ pub(super) struct Pip<'a> {
     pub(super) python: OsString,
     /// Where it runs: paths in its settings may be relative to the project.
     pub(super) folder: PathBuf,
-    /// Options from the requirement files.
-    pub(super) options: Vec<String>,
+    /// The requirement files, with options for pip and with hashes.
+    pub(super) files: &'a RequirementFiles,
     /// Whether code of packages may be run to make wheels.
     pub(super) allow_source: bool,
     /// Says what goes on.
     pub(super) note: &'a dyn Fn(&str),
     /// What may not go well.
     pub(super) warnings: Vec<Warning>,
+    /// SHA-256 of the wheels that were made of source code with one of the required hashes.
+    pub(super) made: BTreeSet<String>,
 }
 
 impl Index for Pip<'_> {
@@ -256,13 +277,15 @@ impl Pip<'_> {
         if let Some(version) = passed_over.newest_native(ask) {
             return Ok(Err(Reason::Native { version: Some(version), pure: None }));
         }
-        if passed_over.newest_source(ask).is_none() {
+        let Some(version) = passed_over.newest_source(ask) else {
             return Ok(Err(Reason::None(errors(&text))));
-        }
+        };
         if !self.allow_source {
             return Ok(Err(Reason::Source));
         }
-        self.build(ask, &specifier(ask))
+        // pip compares hashes of exact versions only.
+        let exact = self.files.require_hashes.then(|| format!("{}=={version}", ask.key));
+        self.build(ask, &exact.unwrap_or_else(|| specifier(ask)))
     }
 
     /// Gets what is at a URL or path.
@@ -299,26 +322,44 @@ impl Pip<'_> {
         }))
     }
 
-    /// Makes a wheel of source code. That runs the code.
+    /// Makes a wheel of source code. That runs the code, where hashes are required after it was compared with them.
     fn build(&mut self, ask: &Ask, what: &str) -> Result<Result<Wheel, Reason>, PipError> {
-        (self.note)(&format!("making a wheel of {} by running its code", ask.key));
         let folder = tempfile::tempdir().map_err(PipError::Temporary)?;
         let mut command = self.pip("wheel");
         command.args(["--no-deps", "--ignore-requires-python", "--no-binary", &ask.key, "--wheel-dir"]);
-        command.arg(folder.path()).args(&self.options).arg("--").arg(what);
+        command.arg(folder.path()).args(&self.files.options);
+        if self.files.require_hashes {
+            let hashes = hashes_of(self.files, &ask.key);
+            if hashes.is_empty() {
+                return Ok(Err(Reason::NoHash));
+            }
+            // pip takes hashes from such a file only.
+            let file = folder.path().join("requirements.txt");
+            let line = hashes.iter().fold(what.to_owned(), |line, hash| line + " --hash=" + hash);
+            fs::write(&file, line).map_err(PipError::Temporary)?;
+            command.arg("--require-hashes").arg("--requirement").arg(file);
+        } else {
+            command.arg("--").arg(what);
+        }
+        (self.note)(&format!("making a wheel of {} by running its code", ask.key));
         let output = self.run(command)?;
         if !output.status.success() {
-            return Ok(Err(Reason::Build(errors(&text_of(&output)))));
+            let text = text_of(&output);
+            let other = other_hash(&text).map(Reason::Hash);
+            return Ok(Err(other.unwrap_or_else(|| Reason::Build(errors(&text)))));
         }
         let built = fs::read_dir(folder.path()).map_err(PipError::Temporary)?;
         let names = built.flatten().filter_map(|entry| WheelName::parse(&entry.file_name().to_string_lossy()));
         if !names.into_iter().all(|name| name.is_pure) {
             return Ok(Err(Reason::Build("it has machine code".to_owned())));
         }
-        match read_wheels(folder.path())?.pop() {
-            Some(wheel) => Ok(Ok(wheel)),
-            None => Ok(Err(Reason::Build("pip made none".to_owned()))),
+        let Some(wheel) = read_wheels(folder.path())?.pop() else {
+            return Ok(Err(Reason::Build("pip made none".to_owned())));
+        };
+        if self.files.require_hashes {
+            self.made.insert(wheel.sha256.clone());
         }
+        Ok(Ok(wheel))
     }
 
     /// Fetches wheels for any system into a folder.
@@ -326,7 +367,7 @@ impl Pip<'_> {
         let mut command = self.pip("download");
         command.args(["-vv", "--no-deps", "--only-binary", ":all:", "--platform", "any", "--implementation", "py"]);
         command.args(["--abi", "none", "--python-version", PYTHON, "--dest"]).arg(folder);
-        command.args(&self.options).arg("--").args(what);
+        command.args(&self.files.options).arg("--").args(what);
         self.run(command)
     }
 
@@ -360,6 +401,22 @@ fn specifier(ask: &Ask) -> String {
     versions.sort_unstable();
     versions.dedup();
     format!("{}{}", ask.key, versions.join(","))
+}
+
+/// The hashes that all lines about a package allow, as far as they have any.
+fn hashes_of<'a>(files: &'a RequirementFiles, key: &str) -> Vec<&'a str> {
+    let lines = lines_about(files, key);
+    let mut lists = lines.iter().map(|wanted| &wanted.hashes).filter(|hashes| !hashes.is_empty());
+    let first = lists.next().into_iter().flatten().filter(|hash| hash.starts_with("sha256:"));
+    let mut hashes: Vec<_> = first.map(String::as_str).collect();
+    lists.for_each(|list| hashes.retain(|hash| list.iter().any(|other| other == hash)));
+    hashes
+}
+
+/// The SHA-256 that pip names when it is none of those that it was given.
+fn other_hash(text: &str) -> Option<String> {
+    let (_, said) = text.split_once("DO NOT MATCH THE HASHES")?;
+    said.lines().find_map(|line| line.trim().strip_prefix("Got ")).map(|hash| hash.trim().to_owned())
 }
 
 /// All that a program has written.
@@ -524,10 +581,11 @@ ERROR: No matching distribution found for lightgbm
         let mut pip = Pip {
             python: "/nowhere/python".into(),
             folder: ".".into(),
-            options: Vec::new(),
+            files: &RequirementFiles::default(),
             allow_source: false,
             note: &|_| {},
             warnings: Vec::new(),
+            made: BTreeSet::new(),
         };
         let error = pip.pick(&[ask("a")]).unwrap_err().to_string();
         assert!(error.contains("cannot start `/nowhere/python`") && error.contains("--python"), "{error}");
