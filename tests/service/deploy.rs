@@ -489,7 +489,7 @@ mod full_disk {
 
     /// A command line that runs what follows it with a file system of its own at a folder: a tmpfs with these options.
     fn with_tmpfs(namespace: &[&str], folder: &Path, options: &str) -> Vec<OsString> {
-        let script = r#"mount -t tmpfs -o "$1" tmpfs "$2" && shift 2 && exec "$@""#;
+        let script = r#"mount -t tmpfs -o "mode=0700,$1" tmpfs "$2" && shift 2 && exec "$@""#;
         let mut line: Vec<OsString> = namespace.iter().map(OsString::from).collect();
         line.extend(["sh", "-c", script, "sh", options].map(OsString::from));
         line.push(folder.into());

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use scorebox_tests::fixtures::IRIS;
 use scorebox_tests::wait::{PATIENCE, SetOnFailure, eventually};
-use scorebox_tests::{Client, Ended, Request, Response, Serve, Server};
+use scorebox_tests::{Client, Ended, Request, Response, Serve, Server, http2};
 use serde_json::Value;
 
 const DRAINS: usize = 100;
@@ -206,6 +206,17 @@ fn a_connection_that_is_kept_and_idle_does_not_delay_the_end() {
 #[test]
 fn a_connection_that_is_idle_after_a_body_in_chunks_does_not_delay_the_end() {
     assert_idle_does_not_delay_the_end(&Request::json(IRIS).chunked(7));
+}
+
+#[test]
+fn a_client_of_http_2_that_does_not_confirm_the_end_does_not_delay_it() {
+    let server = Serve::example("iris-rust").args("--grace 20s").start();
+    let mut client = http2::Connection::open(server.address(), &[]).expect("a connection");
+    client.send(&http2::json(1, IRIS)).expect("it is taken");
+    assert!(!client.body(1).expect("it is answered").is_empty());
+    let start = Instant::now();
+    assert_eq!(server.stop().code, Some(0));
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
 }
 
 /// Has a server end while a connection is kept on which this was asked.

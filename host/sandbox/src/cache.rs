@@ -51,8 +51,8 @@ pub enum CacheError {
     },
     /// Others could put their files in the place of its own.
     #[error(
-        "the cache's folder {} {why}, who could put files in the place of its own; give one that is yours alone, such as a \
-         folder in it that is not there yet",
+        "the cache's folder {} {why}, who could put files in the place of its own; take that right away (`chmod go-w`), or \
+         give a folder that is yours alone, such as one in it that is not there yet",
         path.display()
     )]
     Folder {

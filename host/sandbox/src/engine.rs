@@ -99,11 +99,8 @@ impl Engines {
         let mut running = config.max_running.max(1);
         loop {
             let engines = || Self::for_running(config, running);
-            let (engines, pool) = if config.note_pool {
-                Pool::note(pool_size(running).saturating_mul(MAX_MEMORIES), engines)
-            } else {
-                (engines(), None)
-            };
+            let (engines, pool) =
+                if config.note_pool { Pool::note(memory_slots(running), engines) } else { (engines(), None) };
             match engines {
                 Ok(engines) => {
                     if running < config.max_running {
@@ -147,6 +144,11 @@ impl Engines {
 /// Instances for which there is place.
 fn pool_size(running: usize) -> u32 {
     u32::try_from(running + SPARE_INSTANCES).unwrap_or(u32::MAX)
+}
+
+/// Memories for which there is place, of components and of runtimes.
+fn memory_slots(running: usize) -> u32 {
+    pool_size(running).saturating_mul(MAX_MEMORIES + MEMORIES_OF_RUNTIME as u32)
 }
 
 /// Bytes of a native stack: whole pages, of any size that systems have.

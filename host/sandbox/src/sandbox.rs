@@ -174,7 +174,8 @@ impl Sandbox {
     }
 
     /// Loads what [`Self::seal`] has made before out of the cache; `None` where that does not have it, or it cannot be trusted.
-    /// Nothing is sealed, and it does not wait for what is.
+    /// Nothing is sealed, and it does not wait for what is; but where the cache does not have the code of a runtime any more, that
+    /// is compiled.
     ///
     /// Blocks for as long as it takes to read it.
     pub fn find_sealed(

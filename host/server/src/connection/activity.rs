@@ -25,6 +25,9 @@ const HANG_UP_CHECK: Duration = Duration::from_millis(250);
 pub(super) const UNTAKEN: &str = "its client did not take what it asked for";
 /// How long a connection may stay silent when the server is stopping: a request may be on its way.
 pub(super) const STOPPING_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a connection of HTTP/2 may stay silent then. After the time above its client is told that no more is answered, and
+/// the library waits until it has confirmed that it knows (RFC 9113, 6.8), which not every client does.
+const UNCONFIRMED_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// What a connection is doing. Times are milliseconds since it was accepted.
 #[derive(Debug)]
@@ -228,7 +231,12 @@ impl Activity {
                 return "its client is gone";
             }
             let stopping = self.stopping.load(Ordering::Relaxed);
-            let idle = if stopping > 0 && self.unused() { STOPPING_TIMEOUT } else { limits.idle_timeout };
+            let idle = match stopping {
+                0 => limits.idle_timeout,
+                _ if self.unused() => STOPPING_TIMEOUT,
+                _ if self.http2.load(Ordering::Relaxed) => UNCONFIRMED_TIMEOUT,
+                _ => limits.idle_timeout,
+            };
             let head = self.head.load(Ordering::Relaxed);
             let sent = self.sent.load(Ordering::Relaxed);
             let last = self.last.load(Ordering::Relaxed).max(sent);
