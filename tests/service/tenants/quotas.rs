@@ -237,7 +237,7 @@ fn all_instances_of_a_tenant_have_its_memory_together_and_others_are_served() {
 
 #[test]
 fn memory_is_given_back_however_an_instance_ends() {
-    let host = Host::start_as(|serve| serve.args("--timeout 1s"));
+    let host = Host::start_as(|serve| serve.args("--timeout 3s"));
     let acme = host.serving("acme/iris", "alloc");
     limit(&host, &json!({"memory": 32 << 20}));
     assert_eq!(host.score("acme/iris", &acme, r#"{"mib": 8}"#).status, 200, "an answer");
