@@ -101,15 +101,16 @@ impl Drop for LogWriter {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::Mutex;
 
     use proptest::prelude::*;
 
     use super::*;
 
+    /// Keeps the texts of all records.
     #[derive(Default)]
-    struct Records(Mutex<Vec<String>>);
+    pub(crate) struct Records(pub(crate) Mutex<Vec<String>>);
 
     impl LogSink for Records {
         fn write(&self, _: LogStream, _: LogLevel, _: &str, text: &str) {

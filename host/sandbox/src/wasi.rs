@@ -255,15 +255,7 @@ impl AsyncWrite for LogOutput {
 mod tests {
     use super::*;
     use crate::log::LogSink;
-
-    #[derive(Default)]
-    struct Records(Mutex<Vec<String>>);
-
-    impl LogSink for Records {
-        fn write(&self, _: LogStream, _: LogLevel, _: &str, text: &str) {
-            self.0.lock().unwrap().push(text.to_owned());
-        }
-    }
+    use crate::log::tests::Records;
 
     #[test]
     fn a_line_without_end_is_logged_in_parts_with_whole_characters() {
