@@ -23,8 +23,6 @@ use crate::resource::{
 };
 use crate::state::{self, Record, StoredEndpoint, Versioned};
 
-/// Revisions of a deployment that are kept, besides the one that answers; and as many that are pending.
-const KEPT_REVISIONS: usize = 10;
 /// Host names of an endpoint.
 const MAX_HOSTS: usize = 16;
 /// Characters of a description, and of a version.
@@ -361,7 +359,7 @@ impl Control {
         }
         let number = deployment.latest().map_or(1, |latest| latest.number + 1);
         deployment.revisions.push(Revision { number, spec, created: now(), state: RevisionState::Pending });
-        forget_old_revisions(&mut deployment);
+        deployment.forget_old_revisions();
         let put = self.write(path, found, deployment)?;
         self.deployer.ask(self, path);
         Ok(put)
@@ -403,7 +401,7 @@ impl Control {
                 other.state = RevisionState::Failed { reason };
             }
         }
-        forget_old_revisions(&mut deployment);
+        deployment.forget_old_revisions();
         let put = self.write(path, Some(found), deployment)?;
         self.answer_with(path, &revision, deployed);
         self.publish(&path.endpoint)?;
@@ -616,23 +614,6 @@ fn now() -> OffsetDateTime {
     now.replace_nanosecond(0).unwrap_or(now)
 }
 
-/// Leaves out the oldest revisions that are too many.
-pub(crate) fn forget_old_revisions(deployment: &mut Deployment) {
-    let Deployment { current, revisions, .. } = deployment;
-    let (mut ended, mut pending) = (0, 0);
-    let is_kept = |revision: &Revision| {
-        if Some(revision.number) == *current {
-            return true;
-        }
-        let count = if revision.state == RevisionState::Pending { &mut pending } else { &mut ended };
-        *count += 1;
-        *count <= KEPT_REVISIONS
-    };
-    revisions.reverse();
-    revisions.retain(is_kept);
-    revisions.reverse();
-}
-
 fn check_text(what: &str, text: &str) -> Result<(), ControlError> {
     if text.chars().count() > MAX_TEXT || text.chars().any(|char| char.is_control() && char != '\n') {
         return Err(ControlError::Invalid(format!(
@@ -679,42 +660,4 @@ fn checked_hosts(spec: &EndpointSpec) -> Result<Vec<String>, ControlError> {
         }
     }
     Ok(checked)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn revision(number: u64, state: RevisionState) -> Revision {
-        let spec = serde_json::from_value(serde_json::json!({ "bundle": "0".repeat(64) })).unwrap();
-        Revision { number, spec, created: OffsetDateTime::UNIX_EPOCH, state }
-    }
-
-    /// The numbers of what is kept of revisions, the last `pending` of which are that.
-    fn kept(revisions: u64, pending: u64, current: Option<u64>) -> Vec<u64> {
-        let state = |number| if number + pending > revisions { RevisionState::Pending } else { RevisionState::Ready };
-        let name: Name = "blue".parse().unwrap();
-        let mut deployment = Deployment {
-            tenant: name.clone(),
-            endpoint: name.clone(),
-            name,
-            current,
-            revisions: (1..=revisions).map(|number| revision(number, state(number))).collect(),
-        };
-        forget_old_revisions(&mut deployment);
-        deployment.revisions.iter().map(|revision| revision.number).collect()
-    }
-
-    #[test]
-    fn ten_revisions_are_kept_besides_the_one_that_answers_and_those_that_are_pending() {
-        let numbers =
-            |first: &[u64], rest: std::ops::RangeInclusive<u64>| first.iter().copied().chain(rest).collect::<Vec<_>>();
-        assert_eq!(kept(11, 0, Some(11)), numbers(&[], 1..=11));
-        assert_eq!(kept(12, 0, Some(12)), numbers(&[], 2..=12));
-        assert_eq!(kept(14, 0, Some(1)), numbers(&[1], 5..=14));
-        assert_eq!(kept(14, 2, Some(1)), numbers(&[1], 3..=14));
-        assert_eq!(kept(12, 1, None), numbers(&[], 2..=12));
-        // Nor is there an end to what can be asked for.
-        assert_eq!(kept(30, 30, None), numbers(&[], 21..=30));
-    }
 }

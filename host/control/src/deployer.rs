@@ -18,7 +18,7 @@ use scorebox_sandbox::{Bundle, Stage};
 use scorebox_server::{Deployed, Load, LogLine, Plan, Residence};
 use scorebox_store::{Store, StoreError, Transaction};
 
-use crate::control::{Control, Loaded, forget_old_revisions};
+use crate::control::{Control, Loaded};
 use crate::error::ControlError;
 use crate::name::{DeploymentPath, EndpointPath};
 use crate::resource::{Deployment, Revision, RevisionState, Tenant};
@@ -306,7 +306,7 @@ impl Control {
             }
         }
         // What answered until now is kept, however many have failed since.
-        forget_old_revisions(&mut deployment);
+        deployment.forget_old_revisions();
         if made.is_ok() {
             deployment.current = Some(revision.number);
         }

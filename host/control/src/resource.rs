@@ -14,6 +14,9 @@ use utoipa::ToSchema;
 
 use crate::name::{DeploymentPath, EndpointPath, Name};
 
+/// Revisions of a deployment that are kept, besides the one that answers; and as many that are pending.
+const KEPT_REVISIONS: usize = 10;
+
 /// A tenant: whoever has endpoints, and shares nothing with others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -285,6 +288,22 @@ impl Deployment {
     pub fn latest(&self) -> Option<&Revision> {
         self.revisions.last()
     }
+
+    /// Leaves out the oldest revisions that are too many.
+    pub(crate) fn forget_old_revisions(&mut self) {
+        let (mut ended, mut pending) = (0, 0);
+        let is_kept = |revision: &Revision| {
+            if Some(revision.number) == self.current {
+                return true;
+            }
+            let count = if revision.state == RevisionState::Pending { &mut pending } else { &mut ended };
+            *count += 1;
+            *count <= KEPT_REVISIONS
+        };
+        self.revisions.reverse();
+        self.revisions.retain(is_kept);
+        self.revisions.reverse();
+    }
 }
 
 /// One thing that has been deployed.
@@ -477,5 +496,38 @@ mod tests {
         let quota = QuotaSpec { memory: Some(1 << 20), ..QuotaSpec::default() };
         assert_eq!(LimitsSpec::default().within(&quota.limits(&server)).unwrap().memory, 1 << 20);
         assert_eq!(of(LimitsSpec { log: Some(0), ..LimitsSpec::default() }), Err(OverLimit::Zero("log")));
+    }
+
+    fn revision(number: u64, state: RevisionState) -> Revision {
+        let spec = serde_json::from_value(serde_json::json!({ "bundle": "0".repeat(64) })).unwrap();
+        Revision { number, spec, created: OffsetDateTime::UNIX_EPOCH, state }
+    }
+
+    /// The numbers of what is kept of revisions, the last `pending` of which are that.
+    fn kept(revisions: u64, pending: u64, current: Option<u64>) -> Vec<u64> {
+        let state = |number| if number + pending > revisions { RevisionState::Pending } else { RevisionState::Ready };
+        let name: Name = "blue".parse().unwrap();
+        let mut deployment = Deployment {
+            tenant: name.clone(),
+            endpoint: name.clone(),
+            name,
+            current,
+            revisions: (1..=revisions).map(|number| revision(number, state(number))).collect(),
+        };
+        deployment.forget_old_revisions();
+        deployment.revisions.iter().map(|revision| revision.number).collect()
+    }
+
+    #[test]
+    fn ten_revisions_are_kept_besides_the_one_that_answers_and_those_that_are_pending() {
+        let numbers =
+            |first: &[u64], rest: std::ops::RangeInclusive<u64>| first.iter().copied().chain(rest).collect::<Vec<_>>();
+        assert_eq!(kept(11, 0, Some(11)), numbers(&[], 1..=11));
+        assert_eq!(kept(12, 0, Some(12)), numbers(&[], 2..=12));
+        assert_eq!(kept(14, 0, Some(1)), numbers(&[1], 5..=14));
+        assert_eq!(kept(14, 2, Some(1)), numbers(&[1], 3..=14));
+        assert_eq!(kept(12, 1, None), numbers(&[], 2..=12));
+        // Nor is there an end to what can be asked for.
+        assert_eq!(kept(30, 30, None), numbers(&[], 21..=30));
     }
 }
