@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::azmlinfsrv;
 use crate::build;
 use crate::config::{Config, Environment, SETTINGS, Source};
-use crate::python::{Archived, Requirement, RequirementFiles, archive_component};
+use crate::python::{Archived, Requirement, RequirementFiles, archive_component, imports};
 use crate::workers::Workers;
 
 /// Paths and contents.
@@ -75,6 +75,11 @@ pub fn configure(command_line: &[(&'static str, String)], environment: &[(String
         workers: workers
             .map(|workers| Gunicorn { concurrency: workers.concurrency, without_effect: workers.without_effect }),
     }
+}
+
+/// The imports that are preloaded of a script, of whose app `own` is a module.
+pub fn script_imports(text: &str, own: &str) -> String {
+    imports(text, |name| name == own)
 }
 
 /// Reads the command line of Azure ML's inference server: its options with their values, or what is wrong.

@@ -13,7 +13,9 @@ use scorebox_sandbox::{Bundle, Code, MODEL_DIR, MODULE_FILE, Runtime};
 use scorebox_server::swagger::SwaggerVersion;
 
 use crate::args::PythonArgs;
-use crate::python::{self, ARCHIVE_EXTENSION, App, Archived, Carried, GUEST_APP, check_requirements, parse_carried};
+use crate::python::{
+    self, ARCHIVE_EXTENSION, App, Archived, Carried, GUEST_APP, check_requirements, parse_carried, preload,
+};
 
 /// The script of an app when nobody says.
 const SCRIPT: &str = "score.py";
@@ -105,7 +107,8 @@ fn read_archive(
     match Archived::read(path, limit).map_err(|error| error.to_string())? {
         Archived::App(app) => Ok(app_bundle(app, environment, runtime()?)),
         Archived::Component { component, files } => {
-            Ok(Bundle { owner: String::new(), code: Code::Component(component), environment, files, model_dir: None })
+            let (owner, code) = (String::new(), Code::Component(component));
+            Ok(Bundle { owner, code, environment, files, model_dir: None, preload: None })
         }
     }
 }
@@ -314,6 +317,7 @@ fn open_runtime(folder: &Path) -> Result<Runtime, String> {
 
 fn app_bundle(app: App, mut environment: Vec<(String, String)>, runtime: Runtime) -> Bundle {
     let code = Code::Runtime(runtime);
+    let preload = Some(preload(app.entry_script.as_deref(), &app.files));
     let mut set = |name: &str, value: String| environment.push((name.to_owned(), value));
     set("AML_APP_ROOT", GUEST_APP.to_owned());
     if let Some(script) = app.entry_script {
@@ -325,7 +329,7 @@ fn app_bundle(app: App, mut environment: Vec<(String, String)>, runtime: Runtime
     if let Some(folder) = app.model_dir {
         set("AZUREML_MODEL_DIR", folder);
     }
-    Bundle { owner: String::new(), code, environment, files: app.files, model_dir: None }
+    Bundle { owner: String::new(), code, environment, preload, files: app.files, model_dir: None }
 }
 
 /// The packages that the runtime carries.

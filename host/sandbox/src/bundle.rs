@@ -1,9 +1,12 @@
 //! What is deployed: a component, and the files of its model directory.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::runtime::Runtime;
 
@@ -89,6 +92,23 @@ pub enum Code {
     Runtime(Runtime),
 }
 
+/// What a runtime is to do before it is given the rest of a bundle. Bundles of one owner that differ only in the rest share the
+/// state after it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preload {
+    /// What to do, in the runtime's own terms: for Python, statements.
+    pub statements: String,
+    /// Paths of the files that are the rest. If the runtime looks at one of them all the same, nothing is shared.
+    pub withheld: BTreeSet<String>,
+}
+
+impl Preload {
+    /// Whether a file is handed over only afterwards.
+    pub(crate) fn withholds(&self, file: &BundleFile) -> bool {
+        self.withheld.contains(&file.path)
+    }
+}
+
 /// Code, and what it is deployed with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
@@ -103,6 +123,8 @@ pub struct Bundle {
     pub files: Vec<BundleFile>,
     /// The model directory itself, which components that read files themselves are given.
     pub model_dir: Option<Arc<Path>>,
+    /// What a runtime can do beforehand.
+    pub preload: Option<Preload>,
 }
 
 impl Bundle {
@@ -124,14 +146,16 @@ impl Bundle {
         let code = Code::Component(fs::read(&module).map_err(on(&module))?);
         let environment = Vec::new();
         let Some(model_dir) = model_dir.map(Path::to_owned).or(own_model_dir) else {
-            return Ok(Self { owner: String::new(), code, environment, files: Vec::new(), model_dir: None });
+            let (owner, files) = (String::new(), Vec::new());
+            return Ok(Self { owner, code, environment, files, model_dir: None, preload: None });
         };
         let root = fs::canonicalize(&model_dir).map_err(on(&model_dir))?;
         let mut reader = Reader { root: &root, files: Vec::new(), left: limit, limit };
         reader.folder(&root, MODEL_DIR, 0)?;
         let mut files = reader.files;
         files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        Ok(Self { owner: String::new(), code, environment, files, model_dir: Some(root.into()) })
+        let model_dir = Some(root.into());
+        Ok(Self { owner: String::new(), code, environment, files, model_dir, preload: None })
     }
 }
 

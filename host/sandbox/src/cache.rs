@@ -29,6 +29,8 @@ const TAG_FILE: &str = "CACHEDIR.TAG";
 const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# Scorebox makes again what is not here.\n";
 /// Ending of the file names of entries.
 const ENTRY: &str = "sealed";
+/// The same of those that only make others faster to make.
+const SPARE: &str = "preloaded";
 /// Beginning of the names of files that are being written.
 const TEMPORARY: &str = ".writing-";
 /// Age after which a file that was being written is known to be left over.
@@ -85,7 +87,25 @@ pub struct CacheUsage {
 
 /// Names an entry: a digest of all that it was made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct EntryName(pub(crate) blake3::Hash);
+pub(crate) struct EntryName {
+    digest: blake3::Hash,
+    ending: &'static str,
+}
+
+impl EntryName {
+    pub(crate) fn new(digest: blake3::Hash) -> Self {
+        Self { digest, ending: ENTRY }
+    }
+
+    /// Of an entry that only makes others faster to make: where there is no room for all, it goes first.
+    pub(crate) fn spare(digest: blake3::Hash) -> Self {
+        Self { digest, ending: SPARE }
+    }
+}
+
+fn is_entry(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == ENTRY || ending == SPARE)
+}
 
 /// An entry that can be trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +126,8 @@ pub struct Cache {
 
 impl Cache {
     /// Opens the cache in `folder`, which is made if it is not there, with mode 0700. It is kept to `limit` bytes by
-    /// removing the entries that have not been used for the longest time.
+    /// removing entries: those first that only make others faster to make, and those that have not been used for the longest
+    /// time.
     pub fn open(folder: impl Into<PathBuf>, limit: u64) -> Result<Self, CacheError> {
         let folder = folder.into();
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(on("make the folder", &folder))?;
@@ -146,7 +167,7 @@ impl Cache {
     }
 
     pub(crate) fn usage(&self) -> CacheUsage {
-        let sizes = self.files().filter(|(path, _)| path.extension().is_some_and(|ending| ending == ENTRY));
+        let sizes = self.files().filter(|(path, _)| is_entry(path));
         sizes.fold(CacheUsage::default(), |usage, (_, data)| CacheUsage {
             entries: usage.entries + 1,
             bytes: usage.bytes + bytes_on_disk(&data),
@@ -155,8 +176,8 @@ impl Cache {
 
     /// Finds an entry. `None` when there is none that can be trusted; those that cannot are removed.
     pub(crate) fn get(&self, name: EntryName) -> Option<Entry> {
-        let prefix = format!("{}.", name.0.to_hex());
-        let ending = format!(".{ENTRY}");
+        let prefix = format!("{}.", name.digest.to_hex());
+        let ending = format!(".{}", name.ending);
         let named = |file: &[u8]| file.starts_with(prefix.as_bytes()) && file.ends_with(ending.as_bytes());
         self.files_named(named).find_map(|(path, _)| self.open_entry(name, path))
     }
@@ -214,14 +235,14 @@ impl Cache {
     /// Waits until no other process makes this entry. Freed when the returned file is dropped; `None` where the system has no
     /// locks, and then work is done twice.
     pub(crate) fn lock(&self, name: EntryName) -> Option<File> {
-        let path = self.folder.join(format!("{}.lock", name.0.to_hex()));
+        let path = self.folder.join(format!("{}.lock", name.digest.to_hex()));
         let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(path).ok()?;
         file.lock().ok()?;
         Some(file)
     }
 
     fn path(&self, name: EntryName, mac: blake3::Hash) -> PathBuf {
-        self.folder.join(format!("{}.{}.{ENTRY}", name.0.to_hex(), mac.to_hex()))
+        self.folder.join(format!("{}.{}.{}", name.digest.to_hex(), mac.to_hex(), name.ending))
     }
 
     /// The MAC of a file under a name: of its size, its blocks that are not zero, their numbers, and how many they are. What
@@ -233,7 +254,7 @@ impl Cache {
         let mut file = File::open(file)?;
         let size = file.metadata()?.len();
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(FORMAT).update(name.0.as_bytes()).update(&size.to_le_bytes());
+        hasher.update(FORMAT).update(name.digest.as_bytes()).update(&size.to_le_bytes());
         let mut piece = Vec::with_capacity(PIECE.min(size as usize));
         let (mut from, mut numbers) = (0, Vec::new());
         while let Some(start) = sparse::next_data(&file, from)? {
@@ -261,13 +282,16 @@ impl Cache {
     fn evict(&self, keep: &Path) {
         let mut entries: Vec<_> = self
             .files()
-            .filter(|(path, _)| path.extension().is_some_and(|ending| ending == ENTRY))
+            .filter(|(path, _)| is_entry(path))
             // Holes take no room.
             .filter_map(|(path, data)| Some((data.modified().ok()?, bytes_on_disk(&data), path)))
             .collect();
         // The time of a use that is still to come was taken by a clock that was wrong: nobody knows how long ago it was.
         let now = SystemTime::now();
-        entries.sort_unstable_by_key(|(used, _, _)| Some(*used).filter(|used| *used <= now));
+        entries.sort_unstable_by_key(|(used, _, path)| {
+            let is_spare = path.extension().is_some_and(|ending| ending == SPARE);
+            (!is_spare, Some(*used).filter(|used| *used <= now))
+        });
         let mut total: u64 = entries.iter().map(|(_, size, _)| size).sum();
         for (_, size, path) in entries {
             if total <= self.limit {
@@ -400,7 +424,7 @@ mod tests {
     use super::*;
 
     fn name(text: &str) -> EntryName {
-        EntryName(blake3::hash(text.as_bytes()))
+        EntryName::new(blake3::hash(text.as_bytes()))
     }
 
     fn cache(limit: u64) -> (tempfile::TempDir, Cache) {
@@ -424,6 +448,20 @@ mod tests {
         let again = Cache::open(cache.folder(), 1000).unwrap();
         assert_eq!(again.get(name("a")).unwrap(), stored);
         assert_eq!(again.get(name("b")), None);
+    }
+
+    #[test]
+    fn what_only_makes_others_faster_to_make_goes_first() {
+        let (_folder, cache) = cache(20_000);
+        let content = [7; 8000];
+        let spare = EntryName::spare(blake3::hash(b"a"));
+        let sealed = cache.put(name("a"), b"", &content).unwrap();
+        assert!(cache.put(spare, b"", &content).is_ok());
+        assert!(cache.get(spare).is_some_and(|entry| entry.path != sealed.path));
+        cache.put(name("b"), b"", &content).unwrap();
+        assert_eq!(cache.get(spare), None);
+        assert!(cache.get(name("a")).is_some() && cache.get(name("b")).is_some());
+        assert_eq!(cache.usage().entries, 2);
     }
 
     #[test]
@@ -477,7 +515,7 @@ mod tests {
         let (_folder, cache) = cache(1000);
         let path = cache.put(name("a"), b"", b"content").unwrap().path;
         let mac = path.file_name().unwrap().to_str().unwrap().split_once('.').unwrap().1.to_owned();
-        fs::copy(&path, cache.folder().join(format!("{}.{mac}", name("b").0.to_hex()))).unwrap();
+        fs::copy(&path, cache.folder().join(format!("{}.{mac}", name("b").digest.to_hex()))).unwrap();
         assert_eq!(cache.get(name("b")), None);
         fs::remove_file(cache.folder().join(KEY_FILE)).unwrap();
         let other = Cache::open(cache.folder(), 1000).unwrap();

@@ -7,7 +7,7 @@ use crate::cache::{Cache, EntryName};
 
 /// The digest that stands for what an entry was made from.
 fn name(of: &str) -> EntryName {
-    EntryName(blake3::hash(of.as_bytes()))
+    EntryName::new(blake3::hash(of.as_bytes()))
 }
 
 /// Stores an entry, and says where.

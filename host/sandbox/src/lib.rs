@@ -36,7 +36,7 @@ mod steps;
 mod stream;
 mod wasi;
 
-pub use bundle::{Bundle, BundleError, BundleFile, Code, MODEL_DIR, MODULE_FILE};
+pub use bundle::{Bundle, BundleError, BundleFile, Code, MODEL_DIR, MODULE_FILE, Preload};
 pub use cache::{Cache, CacheError, CacheUsage};
 pub use engine::SandboxConfig;
 pub use inspect::{Instances, Pool};

@@ -6,6 +6,11 @@
 //! request it may take itself, from an interface that only runtimes are given. To seal a deployment is to run `init` on the state
 //! that the runtime begins with, to read what has become of it, and to write that as an [image](crate::memory). A
 //! deployment's instances are the shared code on its own state.
+//!
+//! Where a bundle says what can be done beforehand ([`Preload`](crate::Preload)), `init` is called twice. The first call has
+//! a file [`PRELOAD`] with the statements, and files whose paths begin with [`WITHHELD`] without their contents. The second
+//! one goes on from the state after it, in an instance of its own, with the files that were withheld. That state is kept
+//! in the cache for others. If the first call fails, it is as if it had not been made.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -37,6 +42,10 @@ const STATE_FILE: &str = "state.wasm";
 const LIBRARY_FILE: &str = "library.wasm";
 /// The cache with the compiled code, in the folder of a runtime that has been compiled in advance.
 const COMPILED_FOLDER: &str = "compiled";
+/// The path of what a runtime is to do before it is given the rest of a bundle.
+pub(crate) const PRELOAD: &str = "preload";
+/// What comes before the path of a file whose contents are still to come.
+pub(crate) const WITHHELD: &str = "withheld/";
 /// Bytes of a page of WebAssembly memory.
 const PAGE: u64 = 65536;
 /// Bytes of a memory that are read in one call. What a call hands over is limited.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use wasmtime::Engine;
 
 use crate::bindings::exports::scorebox::scoring::scoring as wit;
-use crate::bundle::Code;
+use crate::bundle::{Bundle, BundleFile, Code};
 use crate::cache::{Cache, Entry, EntryName};
 use crate::instance::WasiEnvironment;
 use crate::interface::{Interface, InterfaceError};
@@ -24,7 +24,7 @@ use crate::memory::{Image, Written};
 use crate::native::{self, Native};
 use crate::runtime::Runtime;
 use crate::sandbox::Sandbox;
-use crate::steps::{self, Candidate, RuntimeCode, Snapshot, State};
+use crate::steps::{self, Candidate, Preloaded, RuntimeCode, Snapshot, State};
 
 pub use wit::{InputMode, SwaggerVersion};
 
@@ -253,11 +253,13 @@ impl Made {
 /// The steps of sealing, wherever they are done.
 pub(crate) trait Steps {
     /// Compiles what is to be compiled for it, and runs `init`, of a component or of a runtime that has been compiled. A
-    /// runtime is asked for its schema as well. `progress` is told in between.
+    /// runtime is asked for its schema as well, and preloads before where there is a place for the state after it. `progress`
+    /// is told in between.
     fn initialise(
         &self,
         candidate: &Candidate<'_>,
         runtime: Option<&RuntimeCode>,
+        preloaded: Option<Preloaded<'_>>,
         sink: Arc<dyn LogSink>,
         progress: &dyn Fn(Stage),
     ) -> Result<Snapshot, SealError>;
@@ -278,6 +280,7 @@ impl Steps for Sandbox {
         &self,
         candidate: &Candidate<'_>,
         runtime: Option<&RuntimeCode>,
+        preloaded: Option<Preloaded<'_>>,
         sink: Arc<dyn LogSink>,
         progress: &dyn Fn(Stage),
     ) -> Result<Snapshot, SealError> {
@@ -285,7 +288,7 @@ impl Steps for Sandbox {
             (Code::Component(component), _) => steps::initialise_component(self, candidate, component, sink, progress),
             (Code::Runtime(runtime), Some(code)) => {
                 let state = runtime.read_state().map_err(|error| runtime_error(runtime, error.to_string()))?;
-                steps::initialise_runtime(self, candidate, code, &state, sink, progress)
+                steps::initialise_runtime(self, candidate, code, &state, preloaded, sink, progress)
             }
             (Code::Runtime(runtime), None) => Err(runtime_error(runtime, "it has not been compiled".to_owned())),
         }
@@ -337,8 +340,19 @@ impl Maker<'_> {
             }
             Code::Runtime(runtime) => Some(self.runtime(runtime)?),
         };
+        let preload_name = preload_name(candidate, self.engine);
+        let keep = |state: Option<Vec<u8>>| {
+            if let Some((name, state)) = preload_name.zip(state) {
+                self.store(self.scorers, name, b"", Native::Bytes(state));
+            }
+        };
+        // Without a cache nobody else would find it.
+        let preloaded = self.scorers.zip(preload_name).map(|(cache, name)| {
+            let found = cache.get(name).map(|entry| Native::File(entry.path));
+            Preloaded { found, keep: &keep }
+        });
         let Snapshot { interface, bytes, state } =
-            self.steps.initialise(candidate, runtime.as_ref(), Arc::clone(sink), self.progress)?;
+            self.steps.initialise(candidate, runtime.as_ref(), preloaded, Arc::clone(sink), self.progress)?;
         (self.progress)(Stage::Sealing);
         let (native, schema) = match state {
             State::Component(component) => {
@@ -461,7 +475,7 @@ fn runtime_names(engine: &Engine, runtime: &Runtime) -> [EntryName; 2] {
     [runtime.code, runtime.library].map(|source| {
         let mut digest = Digest::new(engine);
         digest.part(source.as_bytes());
-        EntryName(digest.0.finalize())
+        EntryName::new(digest.0.finalize())
     })
 }
 
@@ -472,35 +486,26 @@ pub(crate) fn runtime_error(runtime: &Runtime, why: String) -> SealError {
 /// A digest of all that the sealed module depends on.
 pub(crate) fn entry_name(candidate: &Candidate<'_>, engine: &Engine) -> EntryName {
     let mut digest = Digest::new(engine);
-    digest.part(candidate.bundle.owner.as_bytes());
+    digest.part(b"scorer");
     digest.part(candidate.name.as_bytes());
     digest.part(candidate.version.as_bytes());
-    match &candidate.bundle.code {
-        Code::Component(component) => digest.part(component),
-        Code::Runtime(runtime) => {
-            for part in [runtime.code, runtime.library, runtime.state] {
-                digest.part(part.as_bytes());
-            }
-        }
-    }
-    // Lists begin with their lengths, so that what is in one cannot be taken for what is in the next.
-    digest.count(candidate.bundle.environment.len());
-    for (name, value) in &candidate.bundle.environment {
-        digest.part(name.as_bytes());
-        digest.part(value.as_bytes());
-    }
-    digest.count(candidate.bundle.files.len());
-    for file in &candidate.bundle.files {
-        digest.part(file.path.as_bytes());
-        digest.part(&file.contents);
-    }
-    // What init() was allowed to do.
-    digest.part(&candidate.limits.memory.to_le_bytes());
-    EntryName(digest.0.finalize())
+    digest.bundle(candidate, |_| false);
+    EntryName::new(digest.0.finalize())
+}
+
+/// A digest of all that the state after preloading depends on: of the files that are withheld, only that they are there. `None`
+/// where nothing is preloaded.
+fn preload_name(candidate: &Candidate<'_>, engine: &Engine) -> Option<EntryName> {
+    let (Some(preload), Code::Runtime(_)) = (&candidate.bundle.preload, &candidate.bundle.code) else { return None };
+    let mut digest = Digest::new(engine);
+    digest.part(b"preloaded");
+    digest.part(preload.statements.as_bytes());
+    digest.bundle(candidate, |file| preload.withholds(file));
+    Some(EntryName::spare(digest.0.finalize()))
 }
 
 /// Changes whenever [`Header`] does, or the form of what is stored with it.
-const FORMAT: &[u8] = b"format 4";
+const FORMAT: &[u8] = b"format 5";
 
 /// Feeds what is hashed to BLAKE3, each part with its length before it.
 struct Digest(blake3::Hasher);
@@ -514,6 +519,36 @@ impl Digest {
         digest.part(env!("CARGO_PKG_VERSION").as_bytes());
         engine.precompile_compatibility_hash().hash(&mut digest);
         digest
+    }
+
+    /// A bundle, but for the contents of files that are withheld, and what its `init` may do.
+    fn bundle(&mut self, candidate: &Candidate<'_>, is_withheld: impl Fn(&BundleFile) -> bool) {
+        let Bundle { owner, code, environment, files, .. } = candidate.bundle;
+        self.part(owner.as_bytes());
+        match code {
+            Code::Component(component) => self.part(component),
+            Code::Runtime(runtime) => {
+                for part in [runtime.code, runtime.library, runtime.state] {
+                    self.part(part.as_bytes());
+                }
+            }
+        }
+        // Lists begin with their lengths, so that what is in one cannot be taken for what is in the next.
+        self.count(environment.len());
+        for (name, value) in environment {
+            self.part(name.as_bytes());
+            self.part(value.as_bytes());
+        }
+        self.count(files.len());
+        for file in files {
+            self.part(file.path.as_bytes());
+            let is_withheld = is_withheld(file);
+            self.part(&[is_withheld.into()]);
+            if !is_withheld {
+                self.part(&file.contents);
+            }
+        }
+        self.part(&candidate.limits.memory.to_le_bytes());
     }
 
     fn count(&mut self, count: usize) {
@@ -540,7 +575,10 @@ impl Hasher for Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bundle::{Bundle, BundleFile};
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use crate::bundle::Preload;
     use crate::limits::Limits;
 
     #[test]
@@ -554,9 +592,10 @@ mod tests {
             environment: environment.to_vec(),
             files: files.to_vec(),
             model_dir: None,
+            preload: None,
         };
         let name_of = |name, version, bundle: &Bundle| {
-            entry_name(&Candidate { name, version, bundle, limits: &Limits::default() }, &engine).0
+            entry_name(&Candidate { name, version, bundle, limits: &Limits::default() }, &engine)
         };
         let (a, b) = (file("app/a", "1"), file("app/b", "2"));
         let usual = bundle("tenant/iris/blue", &[pair("X", "1")], &[a.clone(), b.clone()]);
@@ -574,5 +613,48 @@ mod tests {
             assert!(!all[..index].contains(name), "{index}");
         }
         assert_eq!(all[0], name_of("blue", "1", &usual));
+    }
+
+    #[test]
+    fn a_preloaded_state_is_for_all_of_an_owner_that_differ_in_what_was_withheld() {
+        let engine = Engine::default();
+        let file = |path: &str, contents: &str| BundleFile { path: path.to_owned(), contents: contents.into() };
+        let bundle = |owner: &str, statements: &str, script: &str, package: &str| Bundle {
+            owner: owner.to_owned(),
+            code: Code::Runtime(Runtime::unnamed(Path::new("runtime"))),
+            environment: vec![("X".to_owned(), "1".to_owned())],
+            files: vec![file("app/score.py", script), file("site/package.py", package)],
+            model_dir: None,
+            preload: Some(Preload { statements: statements.to_owned(), withheld: ["app/score.py".to_owned()].into() }),
+        };
+        let limits = Limits::default();
+        let name_within = |limits: &Limits, bundle: &Bundle| {
+            preload_name(&Candidate { name: "blue", version: "1", bundle, limits }, &engine).unwrap()
+        };
+        let name_of = |bundle: &Bundle| name_within(&limits, bundle);
+        let usual = bundle("one", "import json", "1", "1");
+        let candidate =
+            Candidate { name: "green", version: "2", bundle: &bundle("one", "import json", "2", "1"), limits: &limits };
+        assert_eq!(preload_name(&candidate, &engine), Some(name_of(&usual)));
+        let more = Limits { memory: limits.memory + 1, ..limits.clone() };
+        let all = [
+            name_of(&usual),
+            name_of(&bundle("other", "import json", "1", "1")),
+            name_of(&bundle("one", "import os", "1", "1")),
+            name_of(&bundle("one", "import json", "1", "2")),
+            name_of(&Bundle { environment: Vec::new(), ..usual.clone() }),
+            name_of(&Bundle { files: vec![file("app/other.py", "1")], ..usual.clone() }),
+            name_of(&Bundle {
+                preload: Some(Preload { statements: "import json".to_owned(), withheld: BTreeSet::new() }),
+                ..usual.clone()
+            }),
+            name_within(&more, &usual),
+            entry_name(&Candidate { name: "blue", version: "1", bundle: &usual, limits: &limits }, &engine),
+        ];
+        for (index, name) in all.iter().enumerate() {
+            assert!(!all[..index].contains(name), "{index}");
+        }
+        let without = Bundle { preload: None, ..usual };
+        assert_eq!(preload_name(&Candidate { bundle: &without, ..candidate }, &engine), None);
     }
 }

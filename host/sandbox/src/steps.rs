@@ -6,8 +6,9 @@
 //! Untrusted code runs in these, but for [`compile`]: its result is native code.
 
 use std::borrow::Cow;
+use std::mem;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use wasmtime::component::{Component, Instance, Lift, Linker, WasmList};
@@ -16,17 +17,17 @@ use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
 use crate::bindings::exports::scorebox::scoring::scoring as wit;
 use crate::bindings::{Scorer, ScorerPre};
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, BundleFile, Preload};
 use crate::executor::{Control, End};
 use crate::instance::{self, Environment, HostState, WasiEnvironment};
 use crate::interface::Interface;
 use crate::limits::Limits;
 use crate::linked::Linked;
-use crate::log::LogSink;
+use crate::log::{LogLevel, LogSink, LogStream};
 use crate::memory::{Image, Written};
 use crate::native::{self, Native};
 use crate::outcome::{self, Outcome};
-use crate::runtime::Compiled;
+use crate::runtime::{Compiled, PRELOAD, WITHHELD};
 use crate::sandbox::Sandbox;
 use crate::seal::{Schema, SealError, Stage};
 use crate::stream::Outlet;
@@ -36,6 +37,15 @@ use crate::stream::Outlet;
 pub(crate) struct RuntimeCode {
     pub(crate) code: Native,
     pub(crate) library: Native,
+}
+
+/// A runtime's state after what a bundle has it preload.
+pub(crate) struct Preloaded<'a> {
+    /// Where it has been made before.
+    pub(crate) found: Option<Native>,
+    /// Told the state where it had to be made, before anything of the rest of the bundle runs; nothing where it is not to be
+    /// shared.
+    pub(crate) keep: &'a dyn Fn(Option<Vec<u8>>),
 }
 
 /// What a scorer is made from.
@@ -83,8 +93,10 @@ pub(crate) fn initialise_component(
     let instrumented = Component::new(sandbox.engine(), &instrumented).map_err(compile_error)?;
     let scorer = link_component(sandbox, &interface, &instrumented)?;
     let environment = environment(candidate.limits, sink, &interface, candidate.bundle.model_dir.as_ref());
+    let files = if interface.imports_files() { &[][..] } else { &candidate.bundle.files };
+    let files = files.iter().map(file).collect();
     progress(Stage::Initialising);
-    let (mut store, instance) = call_init(sandbox, deployment(candidate, &interface), &scorer, &environment)?;
+    let (mut store, instance) = call_init(sandbox, deployment(candidate, files), &scorer, &environment)?;
     let bytes = instance::memory_used(&store);
     // What is read from here on is the memory itself, which has a limit of its own and is not copied.
     store.set_hostcall_fuel(usize::MAX);
@@ -96,13 +108,14 @@ pub(crate) fn initialise_component(
     }
 }
 
-/// Runs `init` on the state that a runtime begins with, reads what has become of it, and asks an instance of that for its
-/// schema. `progress` is told before code of the runtime runs.
+/// Runs `init` on the state that a runtime begins with, or on the one after what it preloads; reads what has become of it,
+/// and asks an instance of that for its schema. `progress` is told before code of the runtime runs.
 pub(crate) fn initialise_runtime(
     sandbox: &Sandbox,
     candidate: &Candidate<'_>,
     runtime: &RuntimeCode,
     initial: &[u8],
+    preloaded: Option<Preloaded<'_>>,
     sink: Arc<dyn LogSink>,
     progress: &dyn Fn(Stage),
 ) -> Result<Snapshot, SealError> {
@@ -112,16 +125,88 @@ pub(crate) fn initialise_runtime(
     interface.check_runtime()?;
     let initial = Written::of_module(initial).map_err(compile_error)?.finish();
     let initial = Image::of_bytes(&initial).map_err(|error| snapshot_error(error.into()))?;
-    let scorer = link_runtime(sandbox, &compiled, &initial)?;
+    let initial = link_runtime(sandbox, &compiled, &initial)?;
     let environment = environment(candidate.limits, sink, &interface, None);
     progress(Stage::Initialising);
-    let (mut store, instance) = call_init(sandbox, deployment(candidate, &interface), &scorer, &environment)?;
+    let Bundle { files, preload, .. } = candidate.bundle;
+    let begun = match preload.as_ref().zip(preloaded) {
+        None => None,
+        Some((_, Preloaded { found: Some(state), .. })) => {
+            Some(Image::open(&state).map_err(|error| snapshot_error(error.into()))?)
+        }
+        Some((preload, Preloaded { found: None, keep })) => {
+            let deployment = deployment(candidate, preload_files(files, preload));
+            preload_runtime(sandbox, &compiled, deployment, &initial, &environment, keep)?
+        }
+    };
+    let (scorer, files) = match preload.as_ref().zip(begun) {
+        None => (initial, files.iter().map(file).collect()),
+        Some((preload, state)) => {
+            let withheld = files.iter().filter(|file| preload.withholds(file)).map(file).collect();
+            (link_runtime(sandbox, &compiled, &state)?, withheld)
+        }
+    };
+    let (mut store, instance) = call_init(sandbox, deployment(candidate, files), &scorer, &environment)?;
     let bytes = instance::memory_used(&store);
     let state = sandbox.wait(compiled.layout.snapshot(&mut store, instance)).map_err(snapshot_error)?;
     drop(store);
     let image = Image::of_bytes(&state).map_err(|error| snapshot_error(error.into()))?;
     let schema = call_schema(sandbox, &link_runtime(sandbox, &compiled, &image)?, &environment)?;
     Ok(Snapshot { interface, bytes, state: State::Image(state, schema) })
+}
+
+/// Has a runtime do what comes before the rest of a bundle, and gives the state after it; nothing where the runtime refuses:
+/// then `init` says why, or does without.
+fn preload_runtime(
+    sandbox: &Sandbox,
+    compiled: &Compiled,
+    deployment: wit::Deployment,
+    initial: &Linked,
+    environment: &Environment,
+    keep: &dyn Fn(Option<Vec<u8>>),
+) -> Result<Option<Arc<Image>>, SealError> {
+    let snapshot_error = |error: wasmtime::Error| SealError::Snapshot(format!("{error:#}"));
+    let notes = Arc::new(Notes::default());
+    let before = Environment { sink: Arc::clone(&notes) as Arc<dyn LogSink>, ..environment.clone() };
+    let (mut store, instance) = match call_init(sandbox, deployment, initial, &before) {
+        Ok(begun) => begun,
+        Err(SealError::Init(_)) => {
+            keep(None);
+            return Ok(None);
+        }
+        Err(error) => {
+            notes.hand_on(&*environment.sink);
+            return Err(error);
+        }
+    };
+    let state = sandbox.wait(compiled.layout.snapshot(&mut store, instance)).map_err(snapshot_error)?;
+    let image = Image::of_bytes(&state).map_err(|error| snapshot_error(error.into()))?;
+    // What it has said, every deployment is to say.
+    let is_silent = notes.hand_on(&*environment.sink) == 0;
+    keep(is_silent.then_some(state));
+    Ok(Some(image))
+}
+
+/// What is said until it is known whether it counts.
+#[derive(Debug, Default)]
+struct Notes(Mutex<Vec<(LogStream, LogLevel, String, String)>>);
+
+impl Notes {
+    /// Hands it on, and says how many records there were.
+    fn hand_on(&self, sink: &dyn LogSink) -> usize {
+        let records = mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for (stream, level, logger, text) in &records {
+            sink.write(*stream, *level, logger, text);
+        }
+        records.len()
+    }
+}
+
+impl LogSink for Notes {
+    fn write(&self, stream: LogStream, level: LogLevel, logger: &str, text: &str) {
+        let record = (stream, level, logger.to_owned(), text.to_owned());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+    }
 }
 
 /// Makes native code of a component. None of it is run.
@@ -192,17 +277,30 @@ fn environment(
     }
 }
 
-fn deployment(candidate: &Candidate<'_>, interface: &Interface) -> wit::Deployment {
-    let files = if interface.imports_files() { &[][..] } else { &candidate.bundle.files };
+fn deployment(candidate: &Candidate<'_>, files: Vec<wit::File>) -> wit::Deployment {
     wit::Deployment {
         name: candidate.name.to_owned(),
         version: candidate.version.to_owned(),
         environment: candidate.bundle.environment.clone(),
-        files: files
-            .iter()
-            .map(|file| wit::File { path: file.path.clone(), contents: file.contents.clone() })
-            .collect(),
+        files,
     }
+}
+
+fn file(file: &BundleFile) -> wit::File {
+    wit::File { path: file.path.clone(), contents: file.contents.clone() }
+}
+
+/// The files with which a runtime preloads.
+fn preload_files(files: &[BundleFile], preload: &Preload) -> Vec<wit::File> {
+    let statements = wit::File { path: PRELOAD.to_owned(), contents: preload.statements.clone().into_bytes() };
+    let files = files.iter().map(|known| {
+        if preload.withholds(known) {
+            wit::File { path: format!("{WITHHELD}{}", known.path), contents: Vec::new() }
+        } else {
+            file(known)
+        }
+    });
+    files.chain([statements]).collect()
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what errors are mapped with")]

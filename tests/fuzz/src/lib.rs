@@ -15,6 +15,7 @@ pub mod query;
 pub mod request;
 pub mod requirements;
 mod scorer;
+pub mod script;
 pub mod swagger;
 pub mod token;
 pub mod values;
@@ -30,7 +31,7 @@ use tempfile::TempDir;
 pub type Check = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Check); 13] = [
+pub const TARGETS: [(&str, Check); 14] = [
     ("archive", archive::check),
     ("cache", cache::check),
     ("command_line", command_line::check),
@@ -40,6 +41,7 @@ pub const TARGETS: [(&str, Check); 13] = [
     ("query", query::check),
     ("request", request::check),
     ("requirements", requirements::check),
+    ("script", script::check),
     ("swagger", swagger::check),
     ("token", token::check),
     ("values", values::check),

@@ -115,6 +115,32 @@ fn a_script_is_served_again_after_a_restart() {
 }
 
 #[test]
+fn tenants_with_the_same_script_share_no_start_of_the_interpreter() {
+    let script = "import json\n\n\ndef init():\n    pass\n\n\ndef run(data):\n    return hash('scorebox')\n";
+    let folder = fixtures::folder(&[("score.py", script)]);
+    let path = folder.path().join("score.py");
+    let cache = python::compiled_cache();
+    let host = Host::start_as(|serve| serve.cache(&cache));
+    let deploy = |endpoint: &str| {
+        let deployment = format!("{endpoint}/blue");
+        let deployed = host.scorebox(&["deploy", &deployment, path.to_str().unwrap(), "--all-traffic"]);
+        assert_eq!(deployed.code, Some(0), "{deployed:?}");
+    };
+    let [acme, umbrella] = ["acme/iris", "umbrella/iris"].map(|endpoint| {
+        let key = host.endpoint(endpoint);
+        deploy(endpoint);
+        (endpoint, key)
+    });
+    let hash = |(endpoint, key): &(&str, String)| host.score(endpoint, key, "{}").json();
+    let first = hash(&acme);
+    assert_ne!(first, hash(&umbrella));
+    // The next revision of the same deployment does.
+    fs::write(&path, format!("{script}\n# changed\n")).unwrap();
+    deploy("acme/iris");
+    assert_eq!(first, hash(&acme));
+}
+
+#[test]
 fn a_backup_that_was_made_while_serving_is_what_there_was_then() {
     let host = Host::start();
     let key = host.serving("acme/iris", "echo");

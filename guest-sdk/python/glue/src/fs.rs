@@ -6,6 +6,7 @@
 //! The tree is read-only but for what is below `/tmp`, which starts empty and has limits. Paths are walked as POSIX
 //! does it, with `..` of the root being the root. There are no links: each file has one name.
 
+use std::cell::Cell;
 use std::collections::TryReserveError;
 
 /// Descriptors that can be open at a time, streams and the root included.
@@ -272,6 +273,8 @@ enum Kind {
         len: u32,
     },
     File(Vec<u8>),
+    /// A file whose contents are still to come.
+    Withheld,
 }
 
 /// What is in a directory, in two orders.
@@ -317,6 +320,8 @@ pub struct Fs {
     next_cookie: u64,
     used: Space,
     limit: Space,
+    /// Whether a path has led to a file whose contents are still to come.
+    withheld_asked: Cell<bool>,
 }
 
 /// For setting up.
@@ -347,6 +352,7 @@ impl Fs {
             next_cookie: 3,
             used: Space { bytes: 0, entries: 0 },
             limit,
+            withheld_asked: Cell::new(false),
         };
         if let Ok(temporary) = fs.insert(ROOT, TEMPORARY, Kind::Directory(Directory::default()), SEALED_TIME) {
             fs.nodes[temporary].writable = true;
@@ -363,9 +369,20 @@ impl Fs {
         self.add(path, Kind::Library { offset, len })
     }
 
-    /// Adds a read-only file with these contents. Errors as with [`Fs::add_library_file`].
+    /// Adds a read-only file with these contents, also where it was withheld. Errors as with [`Fs::add_library_file`].
     pub fn add_file(&mut self, path: &str, contents: Vec<u8>) -> Result<()> {
         self.add(path, Kind::File(contents))
+    }
+
+    /// Adds a read-only file whose contents come later, by [`Fs::add_file`]. Until then it is in the list of its directory, and
+    /// whoever looks at it is noticed. Errors as with [`Fs::add_library_file`].
+    pub fn withhold_file(&mut self, path: &str) -> Result<()> {
+        self.add(path, Kind::Withheld)
+    }
+
+    /// Whether a path has led to a file that was withheld at that time.
+    pub fn withheld_asked(&self) -> bool {
+        self.withheld_asked.get()
     }
 
     fn add(&mut self, path: &str, kind: Kind) -> Result<()> {
@@ -378,10 +395,11 @@ impl Fs {
                 None => self.insert(at, name, Kind::Directory(Directory::default()), SEALED_TIME)?,
             };
         }
-        if self.sealed_child(at, name)?.is_some() {
-            return Err(Errno::Exist);
+        match self.sealed_child(at, name)? {
+            Some(node) if matches!(self.nodes[node].kind, Kind::Withheld) => self.nodes[node].kind = kind,
+            Some(_) => return Err(Errno::Exist),
+            None => _ = self.insert(at, name, kind, SEALED_TIME)?,
         }
-        self.insert(at, name, kind, SEALED_TIME)?;
         Ok(())
     }
 
@@ -549,6 +567,9 @@ impl Fs {
             at = self.step(at, name)?.ok_or(Errno::Noent)?;
         }
         let node = self.step(at, name)?;
+        if node.is_some_and(|node| matches!(self.nodes[node].kind, Kind::Withheld)) {
+            self.withheld_asked.set(true);
+        }
         if slash && node.is_some_and(|node| !self.is_directory(node)) {
             return Err(Errno::Notdir);
         }
@@ -816,7 +837,7 @@ impl Fs {
         Ok(match &self.nodes[node].kind {
             Kind::Library { offset, .. } => Content::Library { offset: offset + start as u32, len: len as u32 },
             Kind::File(contents) => Content::Bytes(&contents[start..start + len]),
-            Kind::Directory(_) | Kind::Free => Content::Bytes(&[]),
+            Kind::Directory(_) | Kind::Withheld | Kind::Free => Content::Bytes(&[]),
         })
     }
 
@@ -961,7 +982,7 @@ impl Fs {
         match &self.nodes[node].kind {
             Kind::Library { len, .. } => u64::from(*len),
             Kind::File(contents) => contents.len() as u64,
-            Kind::Directory(_) | Kind::Free => 0,
+            Kind::Directory(_) | Kind::Withheld | Kind::Free => 0,
         }
     }
 

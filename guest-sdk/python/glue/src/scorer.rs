@@ -1,7 +1,7 @@
 //! What the host calls: init, run and schema.
 //!
 //! The runner is a Python package of its own; it is told what there is to do by its functions `init`, `schema` and `run`,
-//! which take and return bytes.
+//! which take and return bytes. Before `init` it may be told to `preload`.
 
 use std::cell::OnceCell;
 
@@ -19,6 +19,8 @@ const START: &str = "import os, sys
 sys.path[:] = ['/usr/local/lib/scorebox.zip', *filter(None, sys.path), '/usr/local/lib/site']
 if os.path.isdir('/var/azureml-app'): os.chdir('/var/azureml-app')
 ";
+/// The path of what is to be preloaded: statements of Python.
+const PRELOAD: &str = "preload";
 /// The package that is the runner.
 const RUNNER: &str = "scorebox_runner";
 
@@ -72,19 +74,37 @@ impl From<Failed> for InitError {
     }
 }
 
+/// Does what is asked for by one call, or by two: the first has a file [`PRELOAD`], and prepares for the second, in the same
+/// instance or in one that starts from the state after it. The second has the files that the first was to do without.
 fn init(context: Deployment) -> Result<(), InitError> {
-    system::set_up(context.environment, context.files).map_err(InitError::Script)?;
-    python::start(START)?;
+    let Deployment { environment, mut files, .. } = context;
+    let preload = files.iter().position(|file| file.path == PRELOAD).map(|index| files.remove(index).contents);
+    if system::is_set_up() {
+        system::add_files(files).map_err(InitError::Script)?;
+    } else {
+        system::set_up(environment, files).map_err(InitError::Script)?;
+        python::start(START)?;
+    }
     let runner = python::import(RUNNER)?;
-    let message = runner.attribute("init")?.call(&[])?.contents()?;
-    system::flush_output();
-    if !message.is_empty() {
-        return Err(InitError::Script(String::from_utf8_lossy(&message).into_owned()));
+    if let Some(statements) = preload {
+        ask(runner, "preload", &[Object::bytes(&statements)?])?;
+        if system::withheld_asked() {
+            return Err(InitError::Script("what was preloaded has looked at what was still to come".to_owned()));
+        }
+    } else {
+        ask(runner, "init", &[])?;
+        let run = runner.attribute("run")?;
+        RUN.with(|place| place.set(run)).map_err(|_| Failed("init was called twice"))?;
     }
     system::keep_time();
-    let run = runner.attribute("run")?;
-    RUN.with(|place| place.set(run)).map_err(|_| Failed("init was called twice"))?;
     Ok(())
+}
+
+/// Calls a function of the runner that returns nothing where all is well, else why the script cannot be served.
+fn ask(runner: Object, function: &str, arguments: &[Object]) -> Result<(), InitError> {
+    let message = runner.attribute(function)?.call(arguments)?.contents()?;
+    system::flush_output();
+    if message.is_empty() { Ok(()) } else { Err(InitError::Script(String::from_utf8_lossy(&message).into_owned())) }
 }
 
 fn run(request: &Request) -> Result<Result<Response, Fault>, Failed> {

@@ -17,6 +17,8 @@ const TEMPORARY: Space = Space { bytes: 128 * 1024 * 1024, entries: 10_000 };
 /// Where the files of a deployment are found, by the first part of their paths.
 const FOLDERS: [(&str, &str); 3] =
     [("app/", "/var/azureml-app/"), ("model/", "/model/"), ("site/", "/usr/local/lib/site/")];
+/// What comes before the path of a file whose contents are still to come.
+const WITHHELD: &str = "withheld/";
 /// What CPython has to be told: time zones are those of its library, and there is one place to write to.
 const OWN_VARIABLES: [&str; 3] = ["HOME=/tmp", "PYTHONTZPATH=", "TMPDIR=/tmp"];
 /// Bytes of a line of output that are kept until the line ends.
@@ -36,13 +38,8 @@ thread_local! {
 pub(crate) fn set_up(environment: Vec<(String, String)>, files: Vec<File>) -> Result<(), String> {
     let mut fs = Fs::new(TEMPORARY);
     add_library(&mut fs).map_err(|()| "the library of the Python runtime is damaged".to_owned())?;
-    for File { path, contents } in files {
-        let (folder, rest) = FOLDERS
-            .iter()
-            .find_map(|(prefix, folder)| Some((folder, path.strip_prefix(prefix)?)))
-            .ok_or_else(|| format!("{path} is in none of the folders app, model and site"))?;
-        fs.add_file(&format!("{folder}{rest}"), contents)
-            .map_err(|error| format!("the file {path} cannot be put in place: {error:?}"))?;
+    for file in files {
+        add_file(&mut fs, file)?;
     }
     let mut variables = Vec::with_capacity(environment.len() + OWN_VARIABLES.len());
     variables.extend(OWN_VARIABLES.map(str::to_owned));
@@ -54,6 +51,35 @@ pub(crate) fn set_up(environment: Vec<(String, String)>, files: Vec<File>) -> Re
     }
     SYSTEM.with_borrow_mut(|system| *system = Some(Preview1::new(fs, variables)));
     Ok(())
+}
+
+/// Whether there is a file system.
+pub(crate) fn is_set_up() -> bool {
+    SYSTEM.with_borrow(Option::is_some)
+}
+
+/// Adds the files that were withheld when the file system was made.
+pub(crate) fn add_files(files: Vec<File>) -> Result<(), String> {
+    SYSTEM.with_borrow_mut(|system| {
+        let system = system.as_mut().ok_or("there is no file system")?;
+        files.into_iter().try_for_each(|file| add_file(&mut system.fs, file))
+    })
+}
+
+/// Whether anybody has looked at a file while it was withheld.
+pub(crate) fn withheld_asked() -> bool {
+    SYSTEM.with_borrow(|system| system.as_ref().is_some_and(|system| system.fs.withheld_asked()))
+}
+
+fn add_file(fs: &mut Fs, File { path, contents }: File) -> Result<(), String> {
+    let (is_withheld, known) = path.strip_prefix(WITHHELD).map_or((false, &*path), |known| (true, known));
+    let (folder, rest) = FOLDERS
+        .iter()
+        .find_map(|(prefix, folder)| Some((folder, known.strip_prefix(prefix)?)))
+        .ok_or_else(|| format!("{path} is in none of the folders app, model and site"))?;
+    let place = format!("{folder}{rest}");
+    let added = if is_withheld { fs.withhold_file(&place) } else { fs.add_file(&place, contents) };
+    added.map_err(|error| format!("the file {path} cannot be put in place: {error:?}"))
 }
 
 /// Reads the head of the library: the number of files; for each its offset, its length, the length of its name, its name.

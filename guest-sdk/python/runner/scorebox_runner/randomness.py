@@ -49,9 +49,16 @@ class _PythonRandomness:
         unseeded.add(random._inst)
         self._bind(watched_seed, watched_getstate, watched_setstate)
 
+    def find(self) -> None:
+        self._generators = list(self._unseeded)
+
+    def begin_anew(self) -> None:
+        self.find()
+        self.renew()
+
     def settle(self) -> None:
         self._bind(*self._methods)
-        self._generators = list(self._unseeded)
+        self.find()
 
     def _bind(self, *methods: Any) -> None:
         kind, hidden = random.Random, random._inst
@@ -113,9 +120,13 @@ class _NumpyRandomness:
         self._restore = lambda: setattr(module, "randbits", draw)
 
     def settle(self) -> None:
+        if self._numpy is not None:
+            self._restore()
+        self.find()
+
+    def find(self) -> None:
         if self._numpy is None:
             return
-        self._restore()
         numpy_random = self._numpy
         legacy = numpy_random.mtrand._rand
         states, bit_generators = [], []
@@ -136,6 +147,13 @@ class _NumpyRandomness:
             (self._mersenne_states if is_mersenne else self._other_states).append(state)
         self._bit_generators = [bits for bits in bit_generators if id(bits) not in owned and self._is_unseeded(bits)]
         self._bit_generators += [state._bit_generator for state in self._other_states]
+
+    def begin_anew(self) -> None:
+        self.find()
+        # Seeded in a way after which `find` still knows that nobody has given them a seed.
+        self._bit_generators += [state._bit_generator for state in self._mersenne_states]
+        self._mersenne_states, self._other_states = [], [*self._mersenne_states, *self._other_states]
+        self.renew()
 
     def _is_unseeded(self, bit_generator: Any) -> bool:
         entropy = getattr(getattr(bit_generator, "seed_seq", None), "entropy", None)
@@ -162,10 +180,21 @@ def watch() -> None:
         source.watch()
 
 
+def begin_anew() -> None:
+    """Seeds what nobody has seeded yet, and goes on noting; when scripts may go on from one state."""
+    for source in _sources:
+        source.begin_anew()
+    _forget_derived()
+
+
 def settle() -> None:
     """Ends it and finds the generators to renew; after `init()`. Forgets what other modules derived from random numbers."""
     for source in _sources:
         source.settle()
+    _forget_derived()
+
+
+def _forget_derived() -> None:
     for module, names in (
         ("uuid", ("_node", "_last_timestamp", "_last_timestamp_v6", "_last_timestamp_v7")),
         ("tempfile", ("_name_sequence",)),

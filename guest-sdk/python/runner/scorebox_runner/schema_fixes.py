@@ -1,6 +1,7 @@
 """Corrections of `inference_schema`, where it refuses what its own samples promise, or where 32 bits would show."""
 
 import base64
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -39,15 +40,13 @@ def _widen_default_integers(module: ModuleType) -> None:
     NumPy's default integer has the size of a pointer, which here is 32 bits. It cannot be told from an `int32` that was
     asked for, so the script's text is looked at.
     """
-    if _asks_for_narrow_integers():
-        return
     numpy = module.np
     parameter_type = module.NumpyParameterType
     original_init = parameter_type.__init__
     original_deserialize = parameter_type.deserialize_input
 
     def widened(array: Any) -> Any:
-        if isinstance(array, numpy.ndarray) and array.dtype == numpy.intp:
+        if isinstance(array, numpy.ndarray) and array.dtype == numpy.intp and not _asks_for_narrow_integers():
             return array.astype(numpy.int64)
         return array
 
@@ -61,7 +60,9 @@ def _widen_default_integers(module: ModuleType) -> None:
     parameter_type.deserialize_input = deserialize_input
 
 
+@cache
 def _asks_for_narrow_integers() -> bool:
+    # Not before a script asks: the module may be imported before the script is there.
     path = script.entry_script()
     if path is None:
         return False

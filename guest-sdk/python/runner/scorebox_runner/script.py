@@ -114,21 +114,27 @@ class Script:
         return arguments
 
 
+def extend_path() -> None:
+    """Adds `AML_APP_ROOT`, and the folder `AZUREML_SOURCE_DIRECTORY` in it, to `sys.path`; the script's own folder is not."""
+    source_directory = os.environ.get("AZUREML_SOURCE_DIRECTORY")
+    for folder in (_app_root(), os.path.join(_app_root(), source_directory) if source_directory else None):
+        if folder and folder not in sys.path:
+            sys.path.append(folder)
+
+
+def _app_root() -> str:
+    return os.environ.get("AML_APP_ROOT", os.getcwd())
+
+
 def load() -> Script:
     """Imports the script that `AZUREML_ENTRY_SCRIPT` names, or the module `main`, and checks it.
 
-    `AML_APP_ROOT` and the folder `AZUREML_SOURCE_DIRECTORY` in it are added to `sys.path`, the script's own folder is
-    not. The module's name is `entry_module`, and `sys.modules` does not have it. Raises `UserScriptImportException` when
-    it cannot be imported and `UserScriptError` when it is not a script.
+    The module's name is `entry_module`, and `sys.modules` does not have it. Raises `UserScriptImportException` when it
+    cannot be imported and `UserScriptError` when it is not a script.
     """
-    app_root = os.environ.get("AML_APP_ROOT", os.getcwd())
-    source_directory = os.environ.get("AZUREML_SOURCE_DIRECTORY")
-    for folder in (app_root, os.path.join(app_root, source_directory) if source_directory else None):
-        if folder and folder not in sys.path:
-            sys.path.append(folder)
     path = entry_script()
     try:
-        module = _import_main(app_root) if path is None else _import_file(path)
+        module = _import_main(_app_root()) if path is None else _import_file(path)
     except BaseException as error:
         raise UserScriptImportException from error
     path = path or getattr(module, "__file__", None) or "main.py"

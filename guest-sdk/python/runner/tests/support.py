@@ -59,6 +59,17 @@ def leave_contexts():
 
 def deploy(test, script, **environment):
     """Runs `init` for a script of the folder `scripts`; returns its answer. Undone when the test ends."""
+    _begin(test, script, environment)
+    return scorebox_runner.init().decode()
+
+
+def preload(test, statements):
+    """Runs `preload`; returns its answer. Undone when the test ends."""
+    _begin(test, "plain.py", {})
+    return scorebox_runner.preload(statements.encode()).decode()
+
+
+def _begin(test, script, environment):
     saved = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__, builtins.print, list(sys.path), sys.argv, dict(os.environ)
 
     def undo():
@@ -74,9 +85,10 @@ def deploy(test, script, **environment):
     if "inference_schema.schema_util" in sys.modules:
         sys.modules["inference_schema.schema_util"].__functions_schema__.clear()
         sys.modules["inference_schema.schema_util"].__versions__.clear()
+    scorebox_runner._ready = False
+    scorebox_runner.schema_fixes._asks_for_narrow_integers.cache_clear()
     host.__init__()
     os.environ.update({"AML_APP_ROOT": SCRIPTS, "AZUREML_ENTRY_SCRIPT": os.path.join(SCRIPTS, script), **environment})
-    return scorebox_runner.init().decode()
 
 
 def score(body=b"", method="POST", path="/score", query="", headers=(), request_id="id", client_id=""):

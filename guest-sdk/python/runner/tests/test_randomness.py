@@ -8,7 +8,7 @@ from unittest import mock
 
 import numpy
 
-from .support import deploy, runner, score
+from .support import deploy, preload, runner, score
 
 
 def bytes_with_a_one(length, place):
@@ -49,6 +49,25 @@ class TwoRequests(unittest.TestCase):
         self.assertEqual(deploy(self, "unseeded.py"), "")
         first, second = in_a_copy(b""), in_a_copy(b"")
         self.assertEqual([one == other for one, other in zip(first, second)], [False] * len(first))
+
+    def test_what_was_made_before_others_go_on_from_there(self):
+        self.assertEqual(preload(self, "import numpy, random"), "")
+        made = [random.Random(), numpy.random.RandomState(), numpy.random.RandomState(numpy.random.PCG64())]
+        made.append(numpy.random.default_rng())
+        seeded = [random.Random(1), numpy.random.RandomState(1), numpy.random.default_rng(1)]
+
+        def draw_after(function):
+            function()
+            return [random.random(), numpy.random.random(), *(generator.random() for generator in made)]
+
+        # Requests find them as they would have otherwise.
+        for function, last in ((runner.randomness.begin_anew, False), (runner.randomness.renew, True)):
+            if last:
+                runner.randomness.settle()
+            first, second = draw_after(function), draw_after(function)
+            self.assertEqual([one == other for one, other in zip(first, second)], [False] * 6, function)
+        again = [random.Random(1), numpy.random.RandomState(1), numpy.random.default_rng(1)]
+        self.assertEqual([one.random() for one in seeded], [other.random() for other in again])
 
     def test_another_bit_generator_of_numpys_functions(self):
         self.addCleanup(numpy.random.set_bit_generator, numpy.random.get_bit_generator())

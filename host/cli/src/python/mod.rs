@@ -8,12 +8,14 @@ mod app;
 mod archive;
 mod carried;
 mod conda;
+mod preload;
 mod requirement;
 mod requirement_files;
 
 pub(crate) use app::{App, AppError};
 pub(crate) use archive::{ARCHIVE_EXTENSION, Archived, Package, Unpacking, archive_component};
 pub(crate) use carried::{Carried, Satisfied, Warning, check_requirements, parse_carried, satisfied};
+pub(crate) use preload::{imports, preload};
 pub(crate) use requirement::{Requirement, Source, normalized};
 pub(crate) use requirement_files::{Origin, RequirementFiles, RequirementsError, Wanted};
 

@@ -68,7 +68,8 @@ pub(super) fn runtime(folder: &Path) -> Result<Bundle, String> {
 }
 
 fn bundle(code: Code) -> Bundle {
-    Bundle { owner: String::new(), code, environment: Vec::new(), files: Vec::new(), model_dir: None }
+    let (owner, environment, files) = (String::new(), Vec::new(), Vec::new());
+    Bundle { owner, code, environment, files, model_dir: None, preload: None }
 }
 
 /// How requests end: the number by which `scanner.wat` knows it, and how many of 800 requests. All others are answered.

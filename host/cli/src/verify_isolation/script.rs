@@ -28,6 +28,7 @@ pub(super) fn bundle(runtime: Runtime) -> Bundle {
         ],
         files: vec![BundleFile { path: "app/score.py".to_owned(), contents: SCANNER.as_bytes().to_vec() }],
         model_dir: None,
+        preload: None,
     }
 }
 

@@ -224,6 +224,8 @@ impl Process {
                 Tell::Stage(stage) => progress(stage),
                 Tell::Log { stream, level, logger, text } => sink.write(stream, level, &logger, &text),
                 Tell::Warn(text) => tracing::warn!("{text}"),
+                // Said by workers alone.
+                Tell::Preloaded => {}
                 Tell::Failed(error) => break Err(error),
                 Tell::Done(wire::Made::Cached) => break Ok(None),
                 Tell::Done(wire::Made::Here) => {

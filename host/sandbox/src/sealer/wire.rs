@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::{Bundle, BundleFile, Code};
+use crate::bundle::{Bundle, BundleFile, Code, Preload};
 use crate::engine::SandboxConfig;
 use crate::interface::Interface;
 use crate::limits::Limits;
@@ -83,6 +83,8 @@ pub(super) enum Tell<T> {
     Log { stream: LogStream, level: LogLevel, logger: String, text: String },
     /// The operator should know this.
     Warn(String),
+    /// It has preloaded, and nothing of the rest has run: the blob is the state, without one it is not to be shared.
+    Preloaded,
     /// It has done what it was asked for.
     Done(T),
     /// It cannot do it.
@@ -110,6 +112,7 @@ pub(super) struct Job {
     model_dir: Option<PathBuf>,
     /// The folder of a runtime; without one, the first blob is a component.
     runtime: Option<PathBuf>,
+    preload: Option<Preload>,
 }
 
 impl Job {
@@ -127,6 +130,7 @@ impl Job {
                 Code::Component(_) => None,
                 Code::Runtime(runtime) => Some(runtime.folder().to_owned()),
             },
+            preload: bundle.preload.clone(),
         }
     }
 
@@ -152,12 +156,13 @@ impl Job {
         };
         let file = |path| Some(BundleFile { path, contents: blobs.next()? });
         let files = self.files.into_iter().map(file).collect::<Option<_>>().ok_or_else(missing)?;
+        let Self { owner, environment, preload, .. } = self;
         let model_dir = self.model_dir.map(Arc::from);
         Ok(Opened {
             name: self.name,
             version: self.version,
             limits: self.limits,
-            bundle: Bundle { owner: self.owner, code, environment: self.environment, files, model_dir },
+            bundle: Bundle { owner, code, environment, files, model_dir, preload },
         })
     }
 }
@@ -194,11 +199,22 @@ pub(super) struct Work {
 pub(super) enum Task {
     /// To run `init`, and to ask a runtime for its schema. Blobs: those of the job, then those of the runtime. Answered with
     /// [`Initialised`] and the state.
-    Initialise(Job, Option<RuntimePlaces>),
+    Initialise(Job, Option<RuntimePlaces>, Preloading),
     /// To compile the only blob. Answered with the native code.
     Compile,
     /// To ask a component for its schema. Blobs: the sealed code, those of the job. Answered with [`WrittenSchema`].
     Describe(Place, Job),
+}
+
+/// What becomes of what a job has preloaded.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Preloading {
+    /// Nothing is preloaded.
+    No,
+    /// It is, and [`Tell::Preloaded`] is said.
+    Yes,
+    /// It has been, and the state is in this file.
+    Found(PathBuf),
 }
 
 /// Where compiled code is.

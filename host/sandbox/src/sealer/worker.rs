@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use scorebox_confinement::{Confinement, Profile, ResourceLimits};
 
-use super::wire::{self, Initialised, Task, Tell, Told, Work};
+use super::wire::{self, Initialised, Preloading, Task, Tell, Told, Work};
 use crate::log::LogSink;
+use crate::native::Native;
 use crate::runtime::Runtime;
 use crate::sandbox::Sandbox;
 use crate::seal::{SealError, Stage, Steps as _, WrittenSchema};
-use crate::steps::{self, Snapshot, State};
+use crate::steps::{self, Preloaded, Snapshot, State};
 
 /// Runs a worker: its work comes in on standard input, its result goes out on standard output.
 pub fn main() -> ExitCode {
@@ -61,14 +62,19 @@ fn step(sandbox: &Sandbox, task: Task, blobs: Vec<Vec<u8>>, told: &Told) -> Resu
     let mut blobs = blobs.into_iter();
     let sink: Arc<dyn LogSink> = Arc::new(told.clone());
     match task {
-        Task::Initialise(job, runtime) => {
+        Task::Initialise(job, runtime, preloading) => {
             let opened = job.open(&mut blobs, |folder| Ok(Runtime::unnamed(folder)))?;
             let runtime = runtime.map(|places| places.open(&mut blobs));
+            // Where nobody listens, the result cannot be said either.
+            let keep = |state: Option<Vec<u8>>| _ = told.tell::<()>(&Tell::Preloaded, state.as_deref().as_slice());
+            let progress = |stage| _ = told.tell::<()>(&Tell::Stage(stage), &[]);
+            let preloaded = match preloading {
+                Preloading::No => None,
+                Preloading::Yes => Some(Preloaded { found: None, keep: &keep }),
+                Preloading::Found(file) => Some(Preloaded { found: Some(Native::File(file)), keep: &keep }),
+            };
             let Snapshot { interface, bytes, state } =
-                sandbox.initialise(&opened.candidate(), runtime.as_ref(), sink, &|stage| {
-                    // Where nobody listens, the result cannot be said either.
-                    let _ = told.tell::<()>(&Tell::Stage(stage), &[]);
-                })?;
+                sandbox.initialise(&opened.candidate(), runtime.as_ref(), preloaded, sink, &progress)?;
             let (state, schema) = match state {
                 State::Component(component) => (component, None),
                 State::Image(image, schema) => (image, Some(schema.into())),

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use serde::de::DeserializeOwned;
 
-use super::wire::{self, Initialised, Job, Place, RuntimePlaces, SealLimits, Setup, Task, Tell, Work};
+use super::wire::{self, Initialised, Job, Place, Preloading, RuntimePlaces, SealLimits, Setup, Task, Tell, Work};
 use super::{NAME, WORKER_ARGUMENT};
 use crate::bundle::{Bundle, Code};
 use crate::engine::SandboxConfig;
@@ -21,7 +21,7 @@ use crate::limits::NO_MEMORY;
 use crate::log::{LogSink, RECORD_COST, cut_logger};
 use crate::native::Native;
 use crate::seal::{Schema, SealError, Stage, Steps, WrittenSchema};
-use crate::steps::{Candidate, RuntimeCode, Snapshot, State};
+use crate::steps::{Candidate, Preloaded, RuntimeCode, Snapshot, State};
 
 /// What compiling a runtime may use. It is the operator's, and large.
 const RUNTIME_LIMITS: SealLimits = SealLimits { memory: 16 << 30, timeout: Duration::from_mins(30) };
@@ -50,6 +50,8 @@ struct Order<'a> {
     /// How much longer it may take from when it says that code of the scorer runs.
     runs: Duration,
     progress: &'a dyn Fn(Stage),
+    /// Takes what it has preloaded.
+    keep: Option<&'a dyn Fn(Option<Vec<u8>>)>,
     /// Whether it compiles a runtime, whose limits have no setting.
     is_runtime: bool,
     /// Bytes that it may log.
@@ -161,6 +163,7 @@ impl<T: DeserializeOwned + Send + 'static> Worker<T> {
         let mut deadline = Instant::now() + limits.timeout;
         // For its own word only once: what it says after that may be the scorer's, if that has broken out.
         let mut more = Some(order.runs + limits.timeout);
+        let mut keep = order.keep;
         let mut log = order.log.saturating_add(LOG_MARGIN);
         loop {
             match self.said.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -187,6 +190,12 @@ impl<T: DeserializeOwned + Send + 'static> Worker<T> {
                         .checked_sub(RECORD_COST + text.len() as u64)
                         .ok_or_else(|| failed("logged more than it may".to_owned()))?;
                     order.sink.write(stream, level, cut_logger(&logger), &text);
+                }
+                // For its own word only once, as well: it is said before code of the rest runs.
+                Ok((Tell::Preloaded, state)) => {
+                    if let Some(keep) = keep.take() {
+                        keep(state.into_iter().next());
+                    }
                 }
                 Ok((Tell::Warn(_), _)) => {}
                 Err(mpsc::RecvTimeoutError::Timeout) => return Err(failed(too_long(limits, *is_runtime))),
@@ -260,26 +269,37 @@ impl Steps for Workers<'_> {
         &self,
         candidate: &Candidate<'_>,
         runtime: Option<&RuntimeCode>,
+        preloaded: Option<Preloaded<'_>>,
         sink: Arc<dyn LogSink>,
         progress: &dyn Fn(Stage),
     ) -> Result<Snapshot, SealError> {
         let (places, natives) = places(runtime);
+        let mut readable = Self::readable(candidate.bundle, &of(runtime));
+        let (preloading, keep) = match preloaded {
+            None => (Preloading::No, None),
+            Some(Preloaded { found: Some(Native::File(file)), .. }) => {
+                readable.push(file.clone());
+                (Preloading::Found(file), None)
+            }
+            Some(Preloaded { keep, .. }) => (Preloading::Yes, Some(keep)),
+        };
         let mut blobs = Job::blobs(candidate.bundle);
         blobs.extend(natives);
-        // A runtime's schema is asked for as well, which may log and take as long again.
-        let calls = if runtime.is_some() { 2 } else { 1 };
+        // A runtime's schema is asked for as well, and before that it may preload: each may log and take as long again.
+        let calls = 1 + u32::from(runtime.is_some()) + u32::from(keep.is_some());
         let (Initialised { interface, bytes, schema }, blobs) = self.order(
-            Task::Initialise(Job::of(candidate), places),
+            Task::Initialise(Job::of(candidate), places, preloading),
             &Order {
                 doing: "initialising the scorer",
                 blobs: &blobs,
                 limits: self.limits(candidate.limits.memory),
                 runs: candidate.limits.init_deadline.min(LONGEST) * calls,
                 progress,
+                keep,
                 is_runtime: false,
                 log: candidate.limits.log.saturating_mul(calls.into()),
                 sink,
-                readable: Self::readable(candidate.bundle, &of(runtime)),
+                readable,
             },
         )?;
         // What it is, the bundle says, and not the worker, in which the scorer's code has run: an image is not compiled.
@@ -315,6 +335,7 @@ impl Steps for Workers<'_> {
                 limits: self.limits(candidate.limits.memory),
                 runs: candidate.limits.init_deadline.min(LONGEST),
                 progress: &|_| {},
+                keep: None,
                 is_runtime: false,
                 log: candidate.limits.log,
                 sink,
@@ -339,6 +360,7 @@ impl Workers<'_> {
                 limits,
                 runs: Duration::ZERO,
                 progress: &|_| {},
+                keep: None,
                 is_runtime,
                 log: 0,
                 sink: Arc::new(crate::log::NoLog),

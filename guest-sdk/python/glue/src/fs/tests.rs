@@ -15,6 +15,38 @@ fn example() -> Fs {
     fs
 }
 
+#[test]
+fn a_file_that_is_withheld_is_listed_and_who_looks_at_it_is_noticed() {
+    let mut fs = example();
+    fs.withhold_file("/app/late.py").unwrap();
+    let app = fs.open(DIR, b"app", READ, 1).unwrap();
+    let names = fs.entries(app, 0).unwrap().map(|entry| entry.name.to_owned()).collect::<Vec<_>>();
+    assert!(names.contains(&"late.py".to_owned()), "{names:?}");
+    fs.metadata_at(DIR, b"app/score.py").unwrap();
+    assert_eq!(fs.metadata_at(DIR, b"app/lat").unwrap_err(), Errno::Noent);
+    assert!(!fs.withheld_asked());
+    fs.metadata_at(DIR, b"app/late.py").unwrap();
+    assert!(fs.withheld_asked());
+
+    let inode = fs.metadata_at(DIR, b"app/late.py").unwrap().inode;
+    fs.add_file("app/late.py", b"late".to_vec()).unwrap();
+    let metadata = fs.metadata_at(DIR, b"app/late.py").unwrap();
+    assert_eq!((metadata.size, metadata.inode, metadata.times.modified), (4, inode, SEALED_TIME));
+    let fd = fs.open(DIR, b"app/late.py", READ, 1).unwrap();
+    assert_eq!(fs.content(fd, None, 10).unwrap(), Content::Bytes(b"late"));
+    assert_eq!(fs.add_file("app/late.py", Vec::new()).unwrap_err(), Errno::Exist);
+    assert_eq!(fs.withhold_file("app/late.py").unwrap_err(), Errno::Exist);
+    fs.check();
+}
+
+#[test]
+fn opening_a_file_that_is_withheld_is_noticed() {
+    let mut fs = example();
+    fs.withhold_file("/app/model/late").unwrap();
+    fs.open(DIR, b"app/model/../model/late", READ, 1).unwrap();
+    assert!(fs.withheld_asked());
+}
+
 fn make(fs: &mut Fs, path: &str, contents: &[u8]) -> u32 {
     let fd = fs.open(DIR, path.as_bytes(), NEW, 1).unwrap();
     put(fs, fd, None, contents).unwrap();
