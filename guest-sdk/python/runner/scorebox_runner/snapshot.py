@@ -22,6 +22,17 @@ _NEEDED_LATER = ("encodings.latin_1", "encodings.ascii", "encodings.utf_16", "en
 _ASIDE = 8 * 1024 * 1024
 """Bytes that are set aside for requests."""
 
+_GAPS = (8192, 4096, 2048, *range(1024, 0, -16))
+"""Sizes of gaps that are filled, in bytes: pieces of memory as the C library gives them out, with its own head."""
+
+_HEADS = sys.getsizeof(b"") + 4
+"""Bytes of a piece that are not the contents of a `bytes` in it."""
+
+_IN_A_ROW = 8
+"""Pieces of one size, one after the other, that show that there is more than a gap."""
+
+_MOST_FILLERS = 50_000
+
 _NOT_SMALL = 64
 """Rows and columns of a matrix for which BLAS uses its work space."""
 
@@ -40,9 +51,34 @@ def prepare() -> None:
         traceback.format_exception(error)
     gc.collect()
     _make_immortal()
+    _fill_gaps()
     _set_memory_aside()
     # What is there now is never garbage; collections in a request need not look at it, nor write to its pages.
     gc.freeze()
+
+
+_fillers: list[object] = []
+"""What is in the gaps."""
+
+
+def _fill_gaps() -> None:
+    """Has small objects of a request lie side by side, and not in gaps all over the memory, each in a page of its own that
+    would have to be restored: fills what is free in small pieces, so that new objects are taken from large ones.
+
+    From the largest size down: so a row of pieces of a size, which the gaps that are left cannot hold, is in a large one.
+    """
+    if sys.platform != "wasi":
+        # Another allocator.
+        return
+    with suppress(MemoryError):
+        for gap in _GAPS:
+            last, row = 0, 0
+            while row < _IN_A_ROW and len(_fillers) < _MOST_FILLERS:
+                # The least piece is for an object without anything, as only that is small enough.
+                filler = bytes(gap - _HEADS) if gap > _HEADS else object()
+                row = row + 1 if id(filler) == last + gap else 0
+                last = id(filler)
+                _fillers.append(filler)
 
 
 def _set_memory_aside() -> None:
