@@ -5,6 +5,7 @@ The host calls `init` once and takes a snapshot of the memory. `schema` and `run
 """
 
 import copy
+import gc
 import json
 import logging
 import os
@@ -67,6 +68,9 @@ def preload(statements: bytes) -> bytes:
     try:
         _get_ready()
         exec(compile(statements, "<preload>", "exec"), {"__name__": "preload"})
+        # Most of the objects of a snapshot are those of its modules, and to find them all takes its time.
+        gc.collect()
+        snapshot.make_immortal()
     except BaseException as error:
         return operator_text(error).encode("utf-8", "backslashreplace")
     finally:

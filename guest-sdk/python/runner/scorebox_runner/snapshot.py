@@ -50,7 +50,7 @@ def prepare() -> None:
     except RuntimeError as error:
         traceback.format_exception(error)
     gc.collect()
-    _make_immortal()
+    make_immortal()
     _fill_gaps()
     _set_memory_aside()
     # What is there now is never garbage; collections in a request need not look at it, nor write to its pages.
@@ -139,8 +139,9 @@ _TEXT, _CODE, _OTHER = 1, 2, 3
 _CODE_PARTS = attrgetter("co_consts", "co_names", "co_name", "co_qualname", "co_filename")
 
 
-def _make_immortal() -> None:
-    """Makes what is there now immortal, so that a request does not write to the page of every object that it looks at.
+def make_immortal() -> None:
+    """Makes what is there now immortal, so that a request does not write to the page of every object that it looks at. What
+    is immortal already takes no time.
 
     Nothing is lost by it: an instance is thrown away with all that is in it. What does something when it is freed is left
     as it is; see `_is_mortal`. There are hundreds of thousands of objects, so no line of Python is run for each.
