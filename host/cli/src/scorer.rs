@@ -14,13 +14,11 @@ use scorebox_server::swagger::SwaggerVersion;
 
 use crate::args::PythonArgs;
 use crate::python::{
-    self, ARCHIVE_EXTENSION, App, Archived, Carried, GUEST_APP, check_requirements, parse_carried, preload,
+    self, ARCHIVE_EXTENSION, App, Archived, Carried, GUEST_APP, MAIN_SCRIPT, check_requirements, parse_carried, preload,
 };
 
 /// The script of an app when nobody says.
 const SCRIPT: &str = "score.py";
-/// The script of an app whose configuration names none.
-const MAIN_SCRIPT: &str = "main.py";
 /// The folder of the Python runtime.
 const RUNTIME: &str = "python-runtime";
 /// In it, the list of the packages that the runtime carries.

@@ -574,10 +574,10 @@ impl Hasher for Digest {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::collections::BTreeSet;
     use std::path::Path;
 
+    use super::*;
     use crate::bundle::Preload;
     use crate::limits::Limits;
 

@@ -22,6 +22,9 @@ pub(crate) use requirement_files::{Origin, RequirementFiles, RequirementsError, 
 /// Version of the runtime's Python, as package indexes select by it.
 pub(crate) const PYTHON: &str = "3.15";
 
+/// The script of an app whose configuration names none.
+pub(crate) const MAIN_SCRIPT: &str = "main.py";
+
 /// Where the app folder is for the script: what is in the app's files as `app/`.
 pub(crate) const GUEST_APP: &str = "/var/azureml-app";
 

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use scorebox_sandbox::{BundleFile, Preload};
 
+use super::MAIN_SCRIPT;
+
 /// Bytes of a script that are looked at. Where its imports go on beyond that, those are not preloaded.
 const MAX_BYTES: usize = 64 * 1024;
-/// The module that a script is without being named.
-const MAIN_SCRIPT: &str = "main.py";
 /// What the runner reads before the script, in the app folder or beside the script.
 const LOGGING: &str = "logging.json";
 
