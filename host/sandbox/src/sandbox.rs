@@ -12,7 +12,7 @@ use wasmtime::component::Linker;
 use crate::bundle::Bundle;
 use crate::cache::{Cache, CacheUsage};
 use crate::engine::{Engines, SandboxConfig};
-use crate::executor::{Capacity, Control, End, Executor, Terms};
+use crate::executor::{Capacity, Control, End, Executor, Queues, Terms};
 use crate::inspect::{InstanceCounters, Instances, Pool};
 use crate::instance::{self, Environment, HostState};
 use crate::lane::{Lane, LaneLimits, Priority};
@@ -122,8 +122,11 @@ impl Sandbox {
         let timers = Timers::start()?;
         let capacity =
             Capacity { threads: config.threads.get(), running, waiting: config.max_waiting, turn: config.tick };
-        let executor = Executor::start(capacity, &timers.handle)?;
-        let ticker = Ticker::start(engines.clone(), config.tick)?;
+        let executor = Executor::start(capacity, &timers.handle, {
+            let engines = engines.clone();
+            move || engines.increment_epoch()
+        })?;
+        let ticker = Ticker::start(engines.clone(), Arc::clone(executor.queues()), config.tick)?;
         Ok(Self {
             executor,
             _ticker: ticker,
@@ -471,21 +474,37 @@ impl Drop for Timers {
     }
 }
 
-/// Advances the epoch of the engine. A thread of the system, because a busy executor would not run a task.
+/// How long the epoch's thread sleeps at most.
+const SLEEP: Duration = Duration::from_millis(5);
+/// The same while a guest is kept waiting that may go before others.
+const SHORT_SLEEP: Duration = Duration::from_millis(1);
+
+/// Advances the epoch of the engine: at each tick, and between them while a guest is kept waiting that may go before others.
+/// A thread of the system, because a busy executor would not run a task.
 struct Ticker {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Ticker {
-    fn start(engines: Engines, tick: Duration) -> std::io::Result<Self> {
+    fn start(engines: Engines, queues: Arc<Queues>, tick: Duration) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::Builder::new().name("epoch".to_owned()).spawn({
             let stop = Arc::clone(&stop);
             move || {
+                let mut next = Instant::now() + tick;
+                let mut sleep = SLEEP;
                 while !stop.load(Ordering::Relaxed) {
-                    std::thread::sleep(tick);
-                    engines.increment_epoch();
+                    std::thread::sleep(next.saturating_duration_since(Instant::now()).min(sleep));
+                    let is_tick = Instant::now() >= next;
+                    let in_between = queues.is_anybody_kept_waiting();
+                    if is_tick || in_between {
+                        engines.increment_epoch();
+                    }
+                    if is_tick {
+                        next = Instant::now() + tick;
+                    }
+                    sleep = if in_between { SHORT_SLEEP } else { SLEEP };
                 }
             }
         })?;

@@ -19,7 +19,12 @@ const SAY: &str = r#"{"text": ""}"#;
 
 /// Two tenants, `acme` with these quotas and `umbrella` with none, each with an endpoint `iris`; their keys.
 fn host(quotas: &Value, timeout_ms: u64) -> (Host, String, String) {
-    let host = Host::start_as(|serve| serve.args("--threads 1"));
+    host_as("--threads 1", quotas, timeout_ms)
+}
+
+/// The same with this on its command line.
+fn host_as(arguments: &str, quotas: &Value, timeout_ms: u64) -> (Host, String, String) {
+    let host = Host::start_as(|serve| serve.args(arguments));
     let bundle = host.upload(&std::fs::read(fixtures::guest("says")).expect("a component"));
     let mut keys = ["acme/iris", "umbrella/iris"].map(|path| {
         let key = host.endpoint(path);
@@ -114,6 +119,28 @@ fn a_tenant_uses_no_more_cpu_time_than_it_may_and_others_are_served() {
     assert!(used < Duration::from_millis(SECONDS * 200 + 200) + start.elapsed() / 4, "{used:?} for {served} others");
     assert!(used > Duration::from_millis(SECONDS * 100), "{used:?}");
     clients.clear();
+}
+
+#[test]
+fn a_request_interrupts_the_turns_of_another_tenants_scorers() {
+    // Whoever waited for a turn or a tick would wait for a minute.
+    let (host, acme, umbrella) = host_as("--threads 2 --tick 1m", &json!({}), 120_000);
+    let spinning = score_request("acme/iris", &acme, SPIN);
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let mut client = host.server.connect();
+            client.write(&spinning.to_bytes()).unwrap();
+            client
+        })
+        .collect();
+    eventually(PATIENCE, "both threads have one", || metrics(&host)["scorebox_instances"] >= 2.0);
+    let start = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(host.score("umbrella/iris", &umbrella, SAY).status, 200);
+    }
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    assert!(metrics(&host)["scorebox_instances"] >= 2.0, "they spin on");
+    drop(clients);
 }
 
 #[test]

@@ -8,6 +8,9 @@ use super::cpu;
 use crate::lane::{Lane, Priority};
 use crate::outcome::Refused;
 
+/// How much of its first turn a guest has, whoever comes: most are done in less, and to change guests is not free.
+pub(super) const UNDISTURBED: Duration = Duration::from_micros(100);
+
 /// What the threads, the guest and its client share about one guest.
 #[derive(Debug)]
 pub(crate) struct Control {
@@ -23,8 +26,14 @@ pub(crate) struct Control {
     /// Set when it has lost its place, before or after its start.
     pub(super) refused: OnceLock<Refused>,
     pub(super) yielded: AtomicBool,
-    /// When this turn began, in nanoseconds after its start.
+    /// Whether it runs because no fresh one of its lane could, and lets the next one go before it.
+    pub(super) fills_in: AtomicBool,
+    /// Set when it makes way though its turn is not over, until it waits for the rest.
+    pub(super) interrupted: AtomicBool,
+    /// When this turn began, in nanoseconds after its start. Earlier by what it had of the turn before it was interrupted.
     turn_began: AtomicU64,
+    /// What it had of the turn in which it was interrupted, in nanoseconds.
+    turn_used: AtomicU64,
 }
 
 /// What a guest has to do at a tick of the epoch.
@@ -48,7 +57,10 @@ impl Control {
             cancelled: AtomicBool::new(false),
             refused: OnceLock::new(),
             yielded: AtomicBool::new(false),
+            fills_in: AtomicBool::new(false),
+            interrupted: AtomicBool::new(false),
             turn_began: AtomicU64::new(0),
+            turn_used: AtomicU64::new(0),
         })
     }
 
@@ -68,9 +80,16 @@ impl Control {
         let (cpu, now) = (cpu::lap(), Instant::now());
         let mut state = queues.lock();
         state.schedule.charge(self, cpu, now);
-        // A tick may come as soon as the turn has begun, where the guest before has ended by itself.
-        let yields = if self.priority == Priority::Live && self.has_turn_left(state.schedule.turn(), now) {
-            state.schedule.must_yield_at_once(self, now)
+        // This may be a tick that comes as soon as the turn has begun, where the guest before has ended by itself; or no tick,
+        // but somebody who may go before.
+        let had = self.turn_age(now);
+        let yields = if self.priority == Priority::Live && had < state.schedule.turn() * 3 / 4 {
+            let interrupted = had >= self.undisturbed_for() && state.schedule.makes_way(self);
+            if interrupted {
+                self.interrupted.store(true, Ordering::Relaxed);
+                self.turn_used.store(had.as_nanos() as u64, Ordering::Relaxed);
+            }
+            interrupted || state.schedule.must_yield_at_once(self, now)
         } else {
             state.schedule.must_yield(self, now)
         };
@@ -83,15 +102,23 @@ impl Control {
 
     pub(super) fn begin_turn(&self, now: Instant) {
         let began = self.started.get().map_or(Duration::ZERO, |start| now.saturating_duration_since(*start));
-        self.turn_began.store(began.as_nanos() as u64, Ordering::Relaxed);
+        let used = self.turn_used.swap(0, Ordering::Relaxed);
+        self.turn_began.store((began.as_nanos() as u64).saturating_sub(used), Ordering::Relaxed);
     }
 
-    /// Whether most of its turn is still to come. One that began with a tick has none left at the next, though that may be a
-    /// little early.
-    fn has_turn_left(&self, turn: Duration, now: Instant) -> bool {
-        let Some(start) = self.started.get() else { return false };
-        let began = *start + Duration::from_nanos(self.turn_began.load(Ordering::Relaxed));
-        now.saturating_duration_since(began) < turn * 3 / 4
+    /// For how long it is not to be interrupted when it gets its turn now.
+    pub(super) fn undisturbed_for(&self) -> Duration {
+        if self.resumed.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
+        UNDISTURBED.saturating_sub(Duration::from_nanos(self.turn_used.load(Ordering::Relaxed)))
+    }
+
+    /// How much it has had of its turn.
+    fn turn_age(&self, now: Instant) -> Duration {
+        let start = self.started.get().copied().unwrap_or(now);
+        let began = start + Duration::from_nanos(self.turn_began.load(Ordering::Relaxed));
+        now.saturating_duration_since(began)
     }
 
     pub(super) fn ended_early(&self, now: Instant) -> bool {

@@ -2,7 +2,8 @@
 //!
 //! Guests have threads of their own, so that no guest delays those who accept connections, answer health checks or
 //! serve metrics. A guest runs until it is done or until the next tick of the epoch, when it yields if anybody waits who
-//! may run.
+//! may run. Who comes meanwhile and goes before it does not wait for that: the epoch is advanced at once, and the guest has
+//! the rest of its turn later.
 //!
 //! Who is next is decided in this order:
 //! 1. *Ended early*: guests that are past their deadline or whose client is gone, of all lanes. They are not run again but
@@ -22,6 +23,10 @@
 //! Who may wait: each lane has its own limit, and there is one for all. When as many wait as may, a request takes the place
 //! of the youngest of the lane that waits with most, if that lane waits with at least two more: so it does not matter to
 //! the others how many a lane offers, nor whether they wait for the machine or for the lane's own limits.
+//!
+//! Who makes way before its turn is over: a guest for one of a lane that has used less; and one that has used up a turn, and
+//! runs because no fresh request of its lane could, for the next fresh one. So short requests wait neither for the long ones
+//! of others nor for those of their own lane. A fresh guest has its first [`control::UNDISTURBED`] in any case.
 //!
 //! CPU time is measured with the clock of the guest's thread, at each tick and at the end of each turn. A look at it takes
 //! some 400 ns, so there is none at the beginning of a turn, unless the thread has waited: choosing a guest is charged to it.
@@ -97,21 +102,32 @@ pub(crate) enum End<T> {
 }
 
 impl Executor {
-    /// Starts the threads. `timers` drives the clocks that guests wait for.
-    pub(crate) fn start(capacity: Capacity, timers: &tokio::runtime::Handle) -> std::io::Result<Self> {
-        let queues = Queues::new(capacity);
+    /// Starts the threads. `timers` drives the clocks that guests wait for; `interrupt` has every guest that runs call
+    /// [`Control::turn_over`] as soon as it can.
+    pub(crate) fn start(
+        capacity: Capacity,
+        timers: &tokio::runtime::Handle,
+        interrupt: impl Fn() + Send + Sync + 'static,
+    ) -> std::io::Result<Self> {
+        let capacity = Capacity { threads: capacity.threads.max(1), ..capacity };
+        let queues = Queues::new(capacity, interrupt);
         let lane = Lane::register(&queues, LaneLimits::default());
-        let threads = (0..capacity.threads.max(1))
+        let threads = (0..capacity.threads)
             .map(|number| {
                 let queues = Arc::clone(&queues);
                 let timers = timers.clone();
                 std::thread::Builder::new().name(format!("guest-{number}")).spawn(move || {
                     let _timers = timers.enter();
-                    queues.work();
+                    queues.work(number);
                 })
             })
             .collect::<Result<_, _>>()?;
         Ok(Self { queues, lane, timers: timers.clone(), threads })
+    }
+
+    /// The guests that can run.
+    pub(crate) fn queues(&self) -> &Arc<Queues> {
+        &self.queues
     }
 
     /// Makes a lane.

@@ -33,12 +33,35 @@ pub(super) struct State {
     pushed: Instant,
     /// When a sleeping thread wakes by itself; `None` if none does, or it is not known.
     alarm: Option<Instant>,
+    /// Whose turn it is on each thread.
+    turns: Box<[Option<OnThread>]>,
+}
+
+/// A guest that has a turn.
+struct OnThread {
+    lane: LaneId,
+    /// Whether it makes way for guests of its own lane, too.
+    for_its_own: bool,
+    /// When it will have had enough of its turn to be interrupted.
+    undisturbed_until: Instant,
+}
+
+impl State {
+    /// Whether one of those who have a turn may have to make way for a guest of this lane.
+    fn some_may_make_way(&self, lane: LaneId, fresh: bool, now: Instant) -> bool {
+        self.turns
+            .iter()
+            .flatten()
+            .any(|turn| now >= turn.undisturbed_until && (turn.lane != lane || fresh && turn.for_its_own))
+    }
 }
 
 /// What the threads wait for.
 pub(crate) struct Queues {
     state: Mutex<State>,
     pub(super) available: Condvar,
+    /// Has every guest that runs decide whether its turn is over.
+    interrupt: Box<dyn Fn() + Send + Sync>,
     /// Counts what could give a thread work, to be read without the lock.
     events: AtomicUsize,
     /// Set when all guests have to be destroyed.
@@ -53,7 +76,7 @@ impl fmt::Debug for Queues {
 
 // Guests hold their lanes, and the last to let go of a lane takes the lock. So whatever holds a guest is dropped without it.
 impl Queues {
-    pub(super) fn new(capacity: Capacity) -> Arc<Self> {
+    pub(super) fn new(capacity: Capacity, interrupt: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
         let state = State {
             schedule: Schedule::new(capacity),
             sleeping: 0,
@@ -61,10 +84,12 @@ impl Queues {
             search: SHORT_SEARCH,
             pushed: Instant::now(),
             alarm: None,
+            turns: (0..capacity.threads).map(|_| None).collect(),
         };
         Arc::new(Self {
             state: Mutex::new(state),
             available: Condvar::new(),
+            interrupt: Box::new(interrupt),
             events: AtomicUsize::new(0),
             aborted: AtomicBool::new(false),
         })
@@ -73,7 +98,7 @@ impl Queues {
     /// Nobody's, of no threads.
     #[cfg(test)]
     pub(crate) fn for_tests() -> Arc<Self> {
-        Self::new(Capacity { threads: 0, running: 1, waiting: 0, turn: Duration::ZERO })
+        Self::new(Capacity { threads: 0, running: 1, waiting: 0, turn: Duration::ZERO }, || ())
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -85,10 +110,39 @@ impl Queues {
     pub(super) fn push(&self, entry: Entry) {
         let now = Instant::now();
         let mut state = self.lock();
+        self.add(&mut state, entry, now);
+    }
+
+    fn add(&self, state: &mut State, entry: Entry, now: Instant) {
+        let Control { lane, priority, started, yielded, .. } = &*entry.control;
+        let (lane, fresh) = (lane.id(), started.get().is_none());
+        // One that has yielded leaves a thread to others.
+        let arrives = *priority == Priority::Live && !yielded.load(Ordering::Relaxed);
         state.schedule.push(entry, now);
         state.pushed = now;
         self.events.fetch_add(1, Ordering::Relaxed);
-        self.wake(&mut state, now);
+        self.wake(state, now);
+        if arrives {
+            self.make_way(state, lane, fresh, now);
+        }
+    }
+
+    /// Interrupts those who have a turn, each of which then decides for itself, if no thread is free for a guest of this lane
+    /// and one of them may have to make way: else it would wait for the next tick.
+    fn make_way(&self, state: &State, lane: LaneId, fresh: bool, now: Instant) {
+        if state.sleeping == 0 && !state.searching && state.some_may_make_way(lane, fresh, now) {
+            (self.interrupt)();
+        }
+    }
+
+    /// Whether a guest in its first turn waits for which one that has a turn may have to make way: it came when that one was
+    /// not to be disturbed, or had not begun to listen; or its lane had used more then, as far as was known.
+    pub(crate) fn is_anybody_kept_waiting(&self) -> bool {
+        let state = self.lock();
+        state.turns.iter().flatten().any(|turn| {
+            let (own, other) = state.schedule.keeps_waiting(turn.lane);
+            other || own && turn.for_its_own
+        })
     }
 
     /// The same for a new request, unless it is refused. Another may be refused in its place.
@@ -96,10 +150,7 @@ impl Queues {
         let now = Instant::now();
         let mut state = self.lock();
         let pushed_out = state.schedule.make_room(&entry.control, patience, now)?;
-        state.schedule.push(entry, now);
-        state.pushed = now;
-        self.events.fetch_add(1, Ordering::Relaxed);
-        self.wake(&mut state, now);
+        self.add(&mut state, entry, now);
         drop(state);
         drop(pushed_out);
         Ok(())
@@ -139,9 +190,10 @@ impl Queues {
     }
 
     /// Takes the next guest; waits for one. `None` when the threads have to end.
-    fn next(&self) -> Option<Entry> {
+    fn next(&self, thread: usize) -> Option<Entry> {
         let mut waits_since = None;
         let mut state = self.lock();
+        state.turns[thread] = None;
         let mut searching = false;
         loop {
             let now = Instant::now();
@@ -158,6 +210,12 @@ impl Queues {
                     let soon = state.pushed.saturating_duration_since(since) < SOON;
                     state.search = if soon { LONG_SEARCH } else { SHORT_SEARCH };
                 }
+                let control = &entry.control;
+                state.turns[thread] = Some(OnThread {
+                    lane: control.lane.id(),
+                    for_its_own: control.fills_in.load(Ordering::Relaxed) || control.priority == Priority::Background,
+                    undisturbed_until: now + control.undisturbed_for(),
+                });
                 self.wake(&mut state, now);
                 drop(state);
                 if waits_since.is_some() {
@@ -259,8 +317,8 @@ impl Queues {
     }
 
     /// What a thread does all its life.
-    pub(super) fn work(&self) {
-        while let Some(entry) = self.next() {
+    pub(super) fn work(&self, thread: usize) {
+        while let Some(entry) = self.next(thread) {
             // A defect of the host in one request must not end the thread; whoever waits for the guest is told by the
             // channel that closes.
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| entry.runnable.run())) {

@@ -29,17 +29,25 @@ const PRIORITIES: [Priority; 2] = [Priority::Live, Priority::Background];
 /// What a lane's next guest needs.
 #[derive(Debug, Clone, Copy)]
 enum Need {
-    /// Its next turn.
+    /// Another turn.
     Turn,
+    /// The rest of its first turn.
+    Rest,
     /// A place, the first of its lane.
     FirstPlace,
     /// A place, one more of its lane.
     Place,
 }
 
-/// Which set of `Schedule::ready` is meant.
+/// What guests need that are in their first turn.
+const FIRST_TURN: [Need; 3] = [Need::Rest, Need::FirstPlace, Need::Place];
+
+/// Sets of `Schedule::ready`.
+const SETS: usize = 8;
+
+/// Which of them is meant.
 fn set(priority: Priority, need: Need) -> usize {
-    priority as usize * 3 + need as usize
+    priority as usize * 4 + need as usize
 }
 
 /// A guest that can run now.
@@ -66,6 +74,8 @@ impl Background {
 struct Guests {
     /// They wait for their first turn.
     fresh: VecDeque<Entry>,
+    /// They wait for the rest of their first turn.
+    interrupted: VecDeque<Entry>,
     /// They have used up a turn.
     resumed: VecDeque<Entry>,
     /// CPU time of first turns since one of the others had one, or was destroyed.
@@ -89,7 +99,7 @@ struct LaneState {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Standing {
     clock: Clock,
-    ready: [bool; 6],
+    ready: [bool; SETS],
     throttled: Option<Instant>,
     crowd: Option<usize>,
 }
@@ -110,10 +120,11 @@ impl LaneState {
 
     /// Where it belongs; `alone` where there is no other lane, to which it would make a difference.
     fn standing(&self, alone: bool) -> Standing {
-        let mut ready = [false; 6];
+        let mut ready = [false; SETS];
         for priority in PRIORITIES {
             let guests = &self.guests[priority as usize];
             ready[set(priority, Need::Turn)] = !guests.resumed.is_empty();
+            ready[set(priority, Need::Rest)] = !guests.interrupted.is_empty();
             if !guests.fresh.is_empty() && self.running() < self.limits.running {
                 let need = if self.running() == 0 && !alone { Need::FirstPlace } else { Need::Place };
                 ready[set(priority, need)] = true;
@@ -121,7 +132,7 @@ impl LaneState {
         }
         let throttled = self.overdrawn_until.filter(|_| ready.contains(&true));
         if throttled.is_some() {
-            ready = [false; 6];
+            ready = [false; SETS];
         }
         // Nobody pushes out a lane's only request.
         let crowd = Some(self.waiting()[Priority::Live as usize]).filter(|waiting| *waiting > 1 && !alone);
@@ -136,7 +147,7 @@ pub(super) struct Schedule {
     /// Guests that are not run again but destroyed.
     ended_early: VecDeque<Entry>,
     /// Lanes that have a guest to run, by what that needs, in order of their clocks.
-    ready: [BTreeSet<(Clock, LaneId)>; 6],
+    ready: [BTreeSet<(Clock, LaneId)>; SETS],
     /// Lanes that have a guest to run but no CPU time, by when they have some.
     throttled: BTreeSet<(Instant, LaneId)>,
     /// Guests that have used up a turn, by their deadlines.
@@ -321,9 +332,13 @@ impl Schedule {
         let (id, priority) = (entry.control.lane.id(), entry.control.priority as usize);
         let guests = &mut self.lanes[id].guests[priority];
         if let Some(deadline) = entry.control.deadline() {
-            entry.control.resumed.store(true, Ordering::Relaxed);
             self.deadlines.insert((deadline, id, entry.control.id()));
-            guests.resumed.push_back(entry);
+            let interrupted = entry.control.interrupted.swap(false, Ordering::Relaxed);
+            match (interrupted, entry.control.resumed.fetch_or(!interrupted, Ordering::Relaxed)) {
+                (true, false) => guests.interrupted.push_front(entry),
+                (true, true) => guests.resumed.push_front(entry),
+                (false, _) => guests.resumed.push_back(entry),
+            }
         } else {
             self.waiting[priority] += 1;
             guests.fresh.push_back(entry);
@@ -359,12 +374,24 @@ impl Schedule {
 
     /// The lane of this priority whose turn it is.
     fn first(&self, priority: Priority) -> Option<LaneId> {
-        [Need::Turn, Need::FirstPlace, Need::Place]
-            .into_iter()
-            .filter(|need| self.has_place(priority, *need))
-            .filter_map(|need| self.ready[set(priority, need)].first())
-            .min()
-            .map(|(_, id)| *id)
+        let others = [Need::Turn].into_iter();
+        others.chain(FIRST_TURN).filter_map(|need| self.first_in_need(priority, need)).min().map(|(_, id)| *id)
+    }
+
+    /// The lane that has used the least, of those with a guest in this need that can run, and its clock.
+    fn first_in_need(&self, priority: Priority, need: Need) -> Option<&(Clock, LaneId)> {
+        self.ready[set(priority, need)].first().filter(|_| self.has_place(priority, need))
+    }
+
+    /// Whether a live guest waits in its first turn that could run: one of this lane, or one of another.
+    pub(super) fn keeps_waiting(&self, lane: LaneId) -> (bool, bool) {
+        let waiting = |own: bool| {
+            FIRST_TURN.into_iter().any(|need| {
+                self.has_place(Priority::Live, need)
+                    && self.ready[set(Priority::Live, need)].iter().any(|(_, id)| (*id == lane) == own)
+            })
+        };
+        (waiting(true), waiting(false))
     }
 
     /// Takes a lane's next guest.
@@ -376,7 +403,11 @@ impl Schedule {
         let lane = &mut self.lanes[id];
         let guests = &mut lane.guests[priority as usize];
         let resumed_first = guests.spent_on_fresh >= self.capacity.turn && !guests.resumed.is_empty();
-        let entry = if starts && !resumed_first {
+        let entry = if !guests.interrupted.is_empty() && !resumed_first {
+            let entry = guests.interrupted.pop_front()?;
+            self.has_turn(&entry, id);
+            entry
+        } else if starts && !resumed_first {
             let entry = guests.fresh.pop_front()?;
             entry.control.started.get_or_init(|| now);
             lane.running[priority as usize] += 1;
@@ -389,13 +420,20 @@ impl Schedule {
         } else {
             let entry = guests.resumed.pop_front()?;
             guests.spent_on_fresh = Duration::ZERO;
-            if let Some(deadline) = entry.control.deadline() {
-                self.deadlines.remove(&(deadline, id, entry.control.id()));
-            }
+            let fills_in = !starts && guests.interrupted.is_empty();
+            entry.control.fills_in.store(fills_in, Ordering::Relaxed);
+            self.has_turn(&entry, id);
             entry
         };
         self.settle(id);
         Some(entry)
+    }
+
+    /// Takes note that a guest does not wait any more.
+    fn has_turn(&mut self, entry: &Entry, id: LaneId) {
+        if let Some(deadline) = entry.control.deadline() {
+            self.deadlines.remove(&(deadline, id, entry.control.id()));
+        }
     }
 
     /// Places that only lanes get of which nothing runs. None where there is one lane only.
@@ -416,7 +454,7 @@ impl Schedule {
     /// Whether so many free places are enough.
     fn suffices(&self, free: usize, priority: Priority, need: Need) -> bool {
         match need {
-            Need::Turn => true,
+            Need::Turn | Need::Rest => true,
             Need::FirstPlace if priority == Priority::Live => free > 0,
             Need::FirstPlace | Need::Place => free > self.reserve(),
         }
@@ -474,6 +512,20 @@ impl Schedule {
             self.ran(id);
         }
         yields
+    }
+
+    /// Decides about a guest whose turn is not over, and which has been charged for it: whether somebody else goes before it.
+    /// That is a guest of a lane which has used less; or a fresh one of its own lane, if it fills in.
+    pub(super) fn makes_way(&self, control: &Control) -> bool {
+        let own = control.lane.id();
+        let first = FIRST_TURN.into_iter().filter_map(|need| self.first_in_need(Priority::Live, need)).min();
+        let Some((clock, id)) = first else { return false };
+        let lane = &self.lanes[own];
+        if *id != own {
+            return lane.clock > self.clock.max(*clock);
+        }
+        let spent_on_fresh = lane.guests[Priority::Live as usize].spent_on_fresh;
+        control.fills_in.load(Ordering::Relaxed) && spent_on_fresh < self.capacity.turn
     }
 
     /// Whether there are guests to be destroyed, or to be found.
@@ -562,8 +614,10 @@ impl Schedule {
             return None;
         }
         let entry = self.lanes[id].guests.iter_mut().find_map(|guests| {
-            let place = guests.resumed.iter().position(|entry| entry.control.id() == guest)?;
-            guests.resumed.remove(place)
+            [&mut guests.interrupted, &mut guests.resumed].into_iter().find_map(|waiting| {
+                let place = waiting.iter().position(|entry| entry.control.id() == guest)?;
+                waiting.remove(place)
+            })
         });
         self.settle(id);
         entry
@@ -588,6 +642,7 @@ impl Schedule {
         for id in lanes {
             for guests in &mut self.lanes[id].guests {
                 not_started.extend(guests.fresh.drain(..));
+                self.ended_early.extend(guests.interrupted.drain(..));
                 self.ended_early.extend(guests.resumed.drain(..));
             }
             self.settle(id);
@@ -639,7 +694,7 @@ fn replace<K: Ord + Copy>(set: &mut BTreeSet<(K, LaneId)>, old: Option<K>, new: 
 impl Schedule {
     /// Asserts that every lane is where it belongs, and that the counts are right.
     pub(super) fn check(&self) {
-        let mut ready: [BTreeSet<(Clock, LaneId)>; 6] = array::from_fn(|_| BTreeSet::new());
+        let mut ready: [BTreeSet<(Clock, LaneId)>; SETS] = array::from_fn(|_| BTreeSet::new());
         let (mut throttled, mut crowds, mut deadlines) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let (mut running, mut waiting) = ([0; 2], [0; 2]);
         for (id, lane) in &self.lanes {
@@ -657,6 +712,7 @@ impl Schedule {
                     lane.guests[priority]
                         .resumed
                         .iter()
+                        .chain(&lane.guests[priority].interrupted)
                         .filter_map(|entry| Some((entry.control.deadline()?, id, entry.control.id()))),
                 );
             }

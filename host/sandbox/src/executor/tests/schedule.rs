@@ -22,7 +22,7 @@ struct Machine {
 
 impl Machine {
     fn new(running: usize, waiting: usize) -> Self {
-        Self { queues: Queues::new(capacity(running, waiting)), now: Instant::now() }
+        Self { queues: Queues::new(capacity(running, waiting), || ()), now: Instant::now() }
     }
 
     fn lane(&self, limits: LaneLimits) -> Lane {
@@ -62,6 +62,16 @@ impl Machine {
     fn resume(&self, control: &Arc<Control>) {
         let entry = entry(control);
         self.schedule(|schedule| schedule.push(entry, self.now));
+    }
+
+    /// The same in the middle of its turn, if it has to make way.
+    fn interrupt(&self, control: &Arc<Control>) -> bool {
+        let makes_way = self.schedule(|schedule| schedule.makes_way(control));
+        if makes_way {
+            control.interrupted.store(true, Ordering::Relaxed);
+            self.resume(control);
+        }
+        makes_way
     }
 
     fn destroy(&self, control: &Control) {
@@ -163,6 +173,48 @@ fn a_guest_that_goes_on_because_nobody_waits_does_not_pay_for_it_later() {
     assert!(machine.schedule(|schedule| schedule.must_yield(&running, machine.now)));
     machine.resume(&running);
     assert_eq!(machine.turns(100, [&busy, &idle]), [50, 50]);
+}
+
+#[test]
+fn a_guest_makes_way_for_a_lane_that_has_used_less_and_has_the_rest_of_its_turn_later() {
+    let mut machine = Machine::new(10, 10);
+    let (busy, idle) = (machine.lane(LaneLimits::default()), machine.lane(LaneLimits::default()));
+    let (long, next) = (machine.submit(&busy), machine.submit(&busy));
+    assert!(same(&machine.choose().expect("there is work"), &long));
+    machine.run(&long, MS);
+    assert!(!machine.interrupt(&long), "only its own lane waits");
+    let short = machine.submit(&idle);
+    machine.run(&long, MS);
+    assert!(machine.interrupt(&long));
+    assert!(same(&machine.choose().expect("there is work"), &short));
+    machine.run(&short, MS / 2);
+    assert!(!machine.interrupt(&short), "its lane has used less");
+    machine.destroy(&short);
+    for expected in [&long, &next] {
+        let chosen = machine.choose().expect("there is work");
+        assert!(same(&chosen, expected), "it has the rest of its turn before the next of its lane has the first");
+        machine.run(&chosen, MS);
+        machine.destroy(&chosen);
+    }
+    machine.schedule(|schedule| schedule.assert_empty());
+}
+
+#[test]
+fn a_guest_that_fills_in_makes_way_for_a_fresh_one_and_one_whose_turn_it_is_does_not() {
+    let mut machine = Machine::new(10, 10);
+    let lane = machine.lane(LaneLimits::default());
+    let long = machine.submit(&lane);
+    machine.turn(TURN);
+    assert!(same(&machine.choose().expect("there is work"), &long));
+    let fresh = [(); 2].map(|()| machine.submit(&lane));
+    machine.run(&long, MS);
+    assert!(machine.interrupt(&long), "it had no need to wait");
+    assert!(same(&machine.turn(TURN).expect("there is work"), &fresh[0]));
+    assert!(same(&machine.choose().expect("there is work"), &long), "after one turn's time of fresh ones");
+    machine.run(&long, MS);
+    assert!(!machine.interrupt(&long));
+    machine.resume(&long);
+    assert!(same(&machine.choose().expect("there is work"), &fresh[1]));
 }
 
 #[test]
@@ -619,6 +671,7 @@ proptest! {
                     let Some(control) = on_threads.pop() else { continue };
                     machine.run(&control, MS * u32::try_from(number).expect("small"));
                     if step == 6 && !control.ended_early(machine.now) {
+                        control.interrupted.store(number % 3 == 0, Ordering::Relaxed);
                         machine.resume(&control);
                     } else {
                         machine.destroy(&control);

@@ -1,6 +1,6 @@
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -20,12 +20,22 @@ const LONG: Duration = Duration::from_mins(5);
 struct Machine {
     executor: Executor,
     runtime: Runtime,
+    /// How often guests have been interrupted.
+    interrupts: Arc<AtomicUsize>,
 }
 
 impl Machine {
     fn new(capacity: Capacity) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build().expect("a runtime");
-        Self { executor: Executor::start(capacity, runtime.handle()).expect("threads"), runtime }
+        let interrupts = Arc::new(AtomicUsize::new(0));
+        let interrupt = {
+            let interrupts = Arc::clone(&interrupts);
+            move || {
+                interrupts.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let executor = Executor::start(capacity, runtime.handle(), interrupt).expect("threads");
+        Self { executor, runtime, interrupts }
     }
 
     /// Has a guest run, and returns its end.
@@ -189,6 +199,31 @@ fn a_tick_ends_a_turn_that_is_over_and_not_one_that_has_just_begun() {
 }
 
 #[test]
+fn a_request_interrupts_the_guests_of_another_lane_if_no_thread_is_free_and_not_those_of_its_own() {
+    let machine = Machine::new(Capacity { turn: LONG, ..capacity(8, 8) });
+    let (busy, idle) = (machine.executor.lane(LaneLimits::default()), machine.executor.lane(LaneLimits::default()));
+    assert!(matches!(machine.end(machine.live(&idle, |_| async {})), End::Done(())));
+    let short_is_done = Arc::new(AtomicBool::new(false));
+    let (interrupts, seen) = (Arc::clone(&machine.interrupts), Arc::clone(&short_is_done));
+    let long = machine.live(&busy, |control| async move {
+        while interrupts.load(Ordering::Relaxed) == 0 {
+            compute(MS);
+        }
+        tick(&control).await;
+        seen.load(Ordering::Relaxed)
+    });
+    eventually("it runs", || busy.usage().running == 1);
+    // Longer than it is undisturbed.
+    std::thread::sleep(5 * MS);
+    let next = machine.live(&busy, |_| async {});
+    assert_eq!(machine.interrupts.load(Ordering::Relaxed), 0, "one of its own lane waits");
+    let short = machine.live(&idle, |_| async move { short_is_done.store(true, Ordering::Relaxed) });
+    assert!(matches!(machine.end(short), End::Done(())));
+    assert!(matches!(machine.end(long), End::Done(true)), "it made way, and had the rest of its turn");
+    assert!(matches!(machine.end(next), End::Done(())));
+}
+
+#[test]
 fn a_request_has_its_turn_at_the_next_tick_though_another_lane_offers_a_hundred() {
     let machine = Machine::new(capacity(1000, 1000));
     let (greedy, modest) = (machine.executor.lane(LaneLimits::default()), machine.executor.lane(LaneLimits::default()));
@@ -317,7 +352,7 @@ fn a_sandbox_that_ends_does_not_wait_for_lanes_that_owe() {
     let lane = machine.executor.lane(with_quota(Duration::ZERO, Duration::ZERO));
     let ends = [(); 3].map(|()| machine.live(&lane, spin_for_ever));
     eventually("it owes", || lane.usage().throttled.is_some());
-    let Machine { executor, runtime } = machine;
+    let Machine { executor, runtime, .. } = machine;
     drop(executor);
     for end in ends {
         let end = runtime.block_on(end).expect("nothing panics");
