@@ -294,6 +294,11 @@ pub(crate) struct ServeArgs {
     /// Length of a turn, and how far a deadline can be exceeded.
     #[arg(long, env = "SCOREBOX_TICK", value_name = "TIME", value_parser = duration, default_value = "5ms", help_heading = "Capacity")]
     pub(crate) tick: Duration,
+    /// Niceness of the threads that run scorers, beyond the server's own, up to 19. With 10 a scorer that computes without end
+    /// hardly delays short requests, of this server or another, but has a tenth of a core beside a program, or a flood of
+    /// requests that are refused, that leaves none idle.
+    #[arg(long, env = "SCOREBOX_NICE", value_name = "N", value_parser = clap::value_parser!(u8).range(..=19), default_value_t = 0, help_heading = "Capacity")]
+    pub(crate) nice: u8,
     /// Native stack of a scorer. Python recurses deeply; what is not used takes no memory.
     #[arg(long, env = "SCOREBOX_STACK", value_name = "SIZE", default_value = "8MiB", help_heading = "Capacity")]
     pub(crate) stack: ByteSize,

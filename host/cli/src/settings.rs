@@ -249,6 +249,7 @@ pub(crate) fn check(
             max_waiting: args.max_waiting.unwrap_or(max_waiting),
             queue_timeout: args.queue_timeout,
             tick: args.tick,
+            nice: args.nice,
             stack: usize::try_from(args.stack.as_u64()).unwrap_or(usize::MAX),
             keep_resident: usize::try_from(args.keep_resident.as_u64()).unwrap_or(usize::MAX),
             ..SandboxConfig::default()

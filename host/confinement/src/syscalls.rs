@@ -75,6 +75,7 @@ const BASE: &[c_long] = &[
     libc::SYS_sched_setaffinity,
     libc::SYS_sched_getparam,
     libc::SYS_sched_getscheduler,
+    libc::SYS_getpriority,
     libc::SYS_getcpu,
     libc::SYS_exit,
     libc::SYS_exit_group,
@@ -291,6 +292,9 @@ fn allowed(profile: Profile) -> Result<Rules, seccompiler::BackendError> {
     match profile {
         Profile::Server { outgoing } => {
             rules.extend(list(FOLDERS.iter().chain(NETWORK).copied()));
+            // A thread's own priority.
+            let own = [(0, SeccompCmpOp::Eq, u64::from(libc::PRIO_PROCESS)), (1, SeccompCmpOp::Eq, 0)];
+            rules.insert(libc::SYS_setpriority, vec![rule(own)?]);
             // Of the protocols TCP and UDP, and the usual one of the kind of socket: Landlock knows the ports of no other.
             let protocol = (2, SeccompCmpOp::Le, number(IPPROTO_UDP));
             if outgoing {

@@ -56,6 +56,9 @@ pub struct SandboxConfig {
     pub queue_timeout: Option<Duration>,
     /// How long a guest runs before it lets others run, and how far a deadline can be exceeded. Default 5 ms.
     pub tick: Duration,
+    /// What is added to the niceness of the threads that run guests, on Linux: the more, the more the system prefers the other
+    /// threads of the process, and other processes. Default 0.
+    pub nice: u8,
     /// Bytes of stack that a guest may use. Default 8 MiB: Python recurses deeply, and what is not used takes no memory.
     pub stack: usize,
     /// Bytes of each linear memory that are restored in place, rather than given back to the system, when an instance is
@@ -75,6 +78,7 @@ impl Default for SandboxConfig {
             max_waiting: 1024,
             queue_timeout: None,
             tick: Duration::from_millis(5),
+            nice: 0,
             stack: 8 * 1024 * 1024,
             keep_resident: 2 * 1024 * 1024,
             note_pool: false,

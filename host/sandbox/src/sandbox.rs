@@ -120,8 +120,13 @@ impl Sandbox {
         instance::add_body_to_linker(&mut for_runtimes).map_err(engine_error)?;
         wasi::add_to_linker(&mut for_runtimes).map_err(engine_error)?;
         let timers = Timers::start()?;
-        let capacity =
-            Capacity { threads: config.threads.get(), running, waiting: config.max_waiting, turn: config.tick };
+        let capacity = Capacity {
+            threads: config.threads.get(),
+            running,
+            waiting: config.max_waiting,
+            turn: config.tick,
+            nice: config.nice,
+        };
         let executor = Executor::start(capacity, &timers.handle, {
             let engines = engines.clone();
             move || engines.increment_epoch()

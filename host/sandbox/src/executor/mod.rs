@@ -71,6 +71,8 @@ pub(crate) struct Capacity {
     pub(crate) waiting: usize,
     /// How long a guest runs before it has to let others run, and up to three quarters of it longer, until the next tick.
     pub(crate) turn: Duration,
+    /// What is added to the niceness of the threads.
+    pub(crate) nice: u8,
 }
 
 /// Runs guests, in turns, on threads of their own.
@@ -117,6 +119,7 @@ impl Executor {
                 let queues = Arc::clone(&queues);
                 let timers = timers.clone();
                 std::thread::Builder::new().name(format!("guest-{number}")).spawn(move || {
+                    be_nicer(capacity.nice);
                     let _timers = timers.enter();
                     queues.work(number);
                 })
@@ -220,6 +223,18 @@ impl Drop for Executor {
                 let _ = thread.join();
             }
         }
+    }
+}
+
+/// Has the system prefer other threads to the calling one.
+fn be_nicer(by: u8) {
+    if by == 0 {
+        return;
+    }
+    // Elsewhere the whole process would be.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(by.into()) {
+        tracing::warn!("the niceness of a thread that runs scorers cannot be raised by {by}: {error}");
     }
 }
 

@@ -98,7 +98,7 @@ impl Queues {
     /// Nobody's, of no threads.
     #[cfg(test)]
     pub(crate) fn for_tests() -> Arc<Self> {
-        Self::new(Capacity { threads: 0, running: 1, waiting: 0, turn: Duration::ZERO }, || ())
+        Self::new(Capacity { threads: 0, running: 1, waiting: 0, turn: Duration::ZERO, nice: 0 }, || ())
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

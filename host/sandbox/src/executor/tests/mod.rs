@@ -13,7 +13,7 @@ const MS: Duration = Duration::from_millis(1);
 const TURN: Duration = Duration::from_millis(5);
 
 fn capacity(running: usize, waiting: usize) -> Capacity {
-    Capacity { threads: 1, running, waiting, turn: TURN }
+    Capacity { threads: 1, running, waiting, turn: TURN, nice: 0 }
 }
 
 fn weighing(weight: u32) -> LaneLimits {

@@ -415,7 +415,7 @@ proptest! {
         threads in 1..4_usize,
         running in 1..5_usize,
     ) {
-        let machine = Machine::new(Capacity { threads, running, waiting: 10, turn: TURN });
+        let machine = Machine::new(Capacity { threads, ..capacity(running, 10) });
         let limits =
             [LaneLimits::default(), LaneLimits { running: 1, ..LaneLimits::default() }, with_quota(300 * MS, MS)];
         let lanes = limits.map(|limits| machine.executor.lane(limits));
