@@ -39,15 +39,17 @@ enum Need {
     Place,
 }
 
+const NEEDS: [Need; 4] = [Need::Turn, Need::Rest, Need::FirstPlace, Need::Place];
+
 /// What guests need that are in their first turn.
 const FIRST_TURN: [Need; 3] = [Need::Rest, Need::FirstPlace, Need::Place];
 
 /// Sets of `Schedule::ready`.
-const SETS: usize = 8;
+const SETS: usize = PRIORITIES.len() * NEEDS.len();
 
 /// Which of them is meant.
 fn set(priority: Priority, need: Need) -> usize {
-    priority as usize * 4 + need as usize
+    priority as usize * NEEDS.len() + need as usize
 }
 
 /// A guest that can run now.
@@ -374,8 +376,7 @@ impl Schedule {
 
     /// The lane of this priority whose turn it is.
     fn first(&self, priority: Priority) -> Option<LaneId> {
-        let others = [Need::Turn].into_iter();
-        others.chain(FIRST_TURN).filter_map(|need| self.first_in_need(priority, need)).min().map(|(_, id)| *id)
+        NEEDS.into_iter().filter_map(|need| self.first_in_need(priority, need)).min().map(|(_, id)| *id)
     }
 
     /// The lane that has used the least, of those with a guest in this need that can run, and its clock.
@@ -522,6 +523,7 @@ impl Schedule {
         let Some((clock, id)) = first else { return false };
         let lane = &self.lanes[own];
         if *id != own {
+            // It would begin where the others are.
             return lane.clock > self.clock.max(*clock);
         }
         let spent_on_fresh = lane.guests[Priority::Live as usize].spent_on_fresh;
