@@ -46,16 +46,6 @@ struct OnThread {
     undisturbed_until: Instant,
 }
 
-impl State {
-    /// Whether one of those who have a turn may have to make way for a guest of this lane.
-    fn some_may_make_way(&self, lane: LaneId, fresh: bool, now: Instant) -> bool {
-        self.turns
-            .iter()
-            .flatten()
-            .any(|turn| now >= turn.undisturbed_until && (turn.lane != lane || fresh && turn.for_its_own))
-    }
-}
-
 /// What the threads wait for.
 pub(crate) struct Queues {
     state: Mutex<State>,
@@ -114,23 +104,33 @@ impl Queues {
     }
 
     fn add(&self, state: &mut State, entry: Entry, now: Instant) {
-        let Control { lane, priority, started, yielded, .. } = &*entry.control;
-        let (lane, fresh) = (lane.id(), started.get().is_none());
-        // One that has yielded leaves a thread to others.
-        let arrives = *priority == Priority::Live && !yielded.load(Ordering::Relaxed);
+        let Control { lane, priority, started, .. } = &*entry.control;
+        let (lane, fresh) = (lane.id(), *priority == Priority::Live && started.get().is_none());
         state.schedule.push(entry, now);
         state.pushed = now;
         self.events.fetch_add(1, Ordering::Relaxed);
         self.wake(state, now);
-        if arrives {
-            self.make_way(state, lane, fresh, now);
+        if fresh {
+            self.make_way(state, lane, now);
         }
     }
 
-    /// Interrupts those who have a turn, each of which then decides for itself, if no thread is free for a guest of this lane
-    /// and one of them may have to make way: else it would wait for the next tick.
-    fn make_way(&self, state: &State, lane: LaneId, fresh: bool, now: Instant) {
-        if state.sleeping == 0 && !state.searching && state.some_may_make_way(lane, fresh, now) {
+    /// The same for a new request, unless it is refused. Another may be refused in its place.
+    pub(super) fn submit(&self, entry: Entry, patience: Duration) -> Result<(), Refused> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let pushed_out = state.schedule.make_room(&entry.control, patience, now)?;
+        self.add(&mut state, entry, now);
+        drop(state);
+        drop(pushed_out);
+        Ok(())
+    }
+
+    /// Interrupts those who have a turn, each of which then decides for itself, if no thread is free for a fresh guest of this
+    /// lane and one of them may have to make way: else it would wait for the next tick.
+    fn make_way(&self, state: &State, lane: LaneId, now: Instant) {
+        let may_make_way = |turn: &OnThread| now >= turn.undisturbed_until && (turn.lane != lane || turn.for_its_own);
+        if state.sleeping == 0 && !state.searching && state.turns.iter().flatten().any(may_make_way) {
             (self.interrupt)();
         }
     }
@@ -143,17 +143,6 @@ impl Queues {
             let (own, other) = state.schedule.keeps_waiting(turn.lane);
             other || own && turn.for_its_own
         })
-    }
-
-    /// The same for a new request, unless it is refused. Another may be refused in its place.
-    pub(super) fn submit(&self, entry: Entry, patience: Duration) -> Result<(), Refused> {
-        let now = Instant::now();
-        let mut state = self.lock();
-        let pushed_out = state.schedule.make_room(&entry.control, patience, now)?;
-        self.add(&mut state, entry, now);
-        drop(state);
-        drop(pushed_out);
-        Ok(())
     }
 
     pub(crate) fn add_lane(&self, limits: LaneLimits) -> LaneId {
