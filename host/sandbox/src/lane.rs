@@ -11,8 +11,8 @@ use crate::limits::SharedMemory;
 /// Requests that belong together: they share limits, and lanes share the machine.
 ///
 /// What one lane offers is no burden to the others:
-/// - While they have work, lanes get CPU time in proportion to their weights. One that uses less than its part has its turn
-///   at the next tick of the epoch.
+/// - While they have work, lanes get CPU time in proportion to their weights. A request of one that
+///   uses less than its part interrupts those of others.
 /// - No request is refused for want of room in the machine's queue while its lane waits with less than its equal part of
 ///   it. When the queue is full, the youngest request of the lane that waits with most has to go instead, even if what it
 ///   waits for is a limit of its own lane.
