@@ -241,6 +241,7 @@ for group in "$@"; do
     case $group in
         test)
             need c++ g++ 'a C++ compiler, for libFuzzer'
+            need mkfs.ext4 e2fsprogs 'mkfs.ext4, for a disk that fails'
             need chromium chromium 'Chromium, for the console'
             need chromedriver chromium-driver 'a WebDriver for Chromium'
             install_missing

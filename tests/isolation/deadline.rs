@@ -280,3 +280,17 @@ fn a_scorer_stops_when_its_client_resets_the_connection() {
 fn a_scorer_stops_when_its_client_is_gone_that_had_begun_its_next_request() {
     assert_stops_when(|mut client| client.write(b"GET /livez HTTP/1.1\r\n").unwrap());
 }
+
+#[test]
+fn a_request_does_not_wait_for_a_tick_where_a_scorer_goes_on_because_nobody_waited() {
+    const TICK: Duration = Duration::from_secs(4);
+    let server = Serve::guest("spin").args("--threads 1 --tick 4s --timeout 60s").start();
+    let mut spinning = server.connect();
+    spinning.write(&Request::json(SPIN).to_bytes()).expect("it listens");
+    // A turn is over, and the next one is nobody else's.
+    std::thread::sleep(TICK * 5 / 4);
+    let start = Instant::now();
+    assert_eq!(server.score(WELL).status, 200);
+    // A tick is due after another three quarters of the time between two.
+    assert!(start.elapsed() < TICK / 2, "{:?}", start.elapsed());
+}

@@ -1,6 +1,7 @@
 //! What is tested, and what it is given.
 
 use std::fs;
+use std::io::{Write as _, stderr};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -54,6 +55,14 @@ pub fn folder(files: &[(&str, &str)]) -> TempDir {
         fs::write(path, text).expect("it can be written to");
     }
     folder
+}
+
+/// Says why something cannot be tested on this machine, also where the test passes otherwise. In CI, where everything has to
+/// be tested, it fails.
+#[track_caller]
+pub fn not_tested_here(why: &str) {
+    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{why}");
+    let _ = writeln!(stderr(), "NOT TESTED HERE: {why}");
 }
 
 /// The body of the README's curl line.

@@ -421,6 +421,8 @@ fn make_key(folder: &Path, path: &Path) -> Result<[u8; blake3::KEY_LEN], CacheEr
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::chown;
+
     use super::*;
 
     fn name(text: &str) -> EntryName {
@@ -542,6 +544,28 @@ mod tests {
             assert!(Cache::filled(cache.folder().to_owned()).is_none());
         }
         fs::set_permissions(cache.folder(), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(Cache::open(cache.folder(), 1000).is_ok() && Cache::filled(cache.folder().to_owned()).is_some());
+    }
+
+    #[test]
+    fn a_folder_or_a_key_of_another_user_is_refused() {
+        const NOBODY: u32 = 65534;
+        let (_folder, cache) = cache(1000);
+        if !rustix::process::geteuid().is_root() {
+            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "in CI tests run as root, who can give files away");
+            // One of root's is another user's as well.
+            let path = Path::new("/etc/passwd");
+            let error = read_key(path, File::open(path).unwrap()).unwrap_err().to_string();
+            assert!(error.contains("belongs to another user"), "{error}");
+            return;
+        }
+        for path in [cache.folder().to_owned(), cache.folder().join(KEY_FILE)] {
+            chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+            let error = Cache::open(cache.folder(), 1000).unwrap_err().to_string();
+            assert!(error.contains(&format!("{} belongs to another user", path.display())), "{error}");
+            assert!(Cache::filled(cache.folder().to_owned()).is_none(), "{}", path.display());
+            chown(&path, Some(ROOT), Some(ROOT)).unwrap();
+        }
         assert!(Cache::open(cache.folder(), 1000).is_ok() && Cache::filled(cache.folder().to_owned()).is_some());
     }
 

@@ -12,7 +12,6 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 use crate::bindings::Scorer;
 use crate::bindings::exports::scorebox::scoring::scoring::{Request, Response};
 use crate::bindings::scorebox::scoring::log as wit;
-use crate::bindings::scorebox::scoring::stream::Error as StreamError;
 use crate::executor::{Control, Turn};
 use crate::inspect::{Counted, InstanceCounters};
 use crate::interface::Interface;
@@ -21,7 +20,7 @@ use crate::linked::Linked;
 use crate::log::{LogLevel, LogSink, LogStream, LogWriter};
 use crate::outcome::{self, Fault, GuestPanic, Outcome, Refused, Timing, Trap};
 use crate::runtime;
-use crate::stream::Outlet;
+use crate::stream::{Outlet, hand_over};
 use crate::wasi::Wasi;
 
 /// What the host keeps for one instance.
@@ -242,7 +241,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     stream.func_wrap_async("write", |mut store: StoreContextMut<'_, HostState>, (chunk,): (Vec<u8>,)| {
         Box::new(async move {
             Ok((match store.data_mut().outlet.piece(chunk.len()) {
-                Ok(Some(pieces)) => pieces.send(chunk).await.map_err(|_| StreamError::Closed),
+                Ok(Some(pieces)) => hand_over(&pieces, &chunk).await,
                 Ok(None) => return Err(StreamTooLong.into()),
                 Err(error) => Err(error),
             },))

@@ -47,14 +47,39 @@ impl LogSink for NoLog {
     fn write(&self, _: LogStream, _: LogLevel, _: &str, _: &str) {}
 }
 
-/// Bytes that a record costs besides its text, so that a flood of empty records ends as well.
-pub(crate) const RECORD_COST: u64 = 32;
+/// Bytes that a record costs besides its logger's name and its text, so that a flood of empty records ends as well.
+const RECORD_COST: u64 = 32;
+/// Bytes that a control character costs, which takes a log an escape sequence; apart from those that text has.
+const CONTROL_COST: u64 = 4;
 /// Bytes of the name of a logger that are passed on.
 const LOGGER_BYTES: usize = 255;
 
 /// The name of a logger as it is passed on.
 pub(crate) fn cut_logger(name: &str) -> &str {
     &name[..name.floor_char_boundary(LOGGER_BYTES)]
+}
+
+/// What a record counts for against the limit of an instance, in bytes.
+pub(crate) fn cost(logger: &str, text: &str) -> u64 {
+    let of = |text: &str| text.chars().map(char_cost).sum::<u64>();
+    RECORD_COST + of(cut_logger(logger)) + of(text)
+}
+
+fn char_cost(char: char) -> u64 {
+    if char.is_control() && !matches!(char, '\n' | '\t') { CONTROL_COST } else { char.len_utf8() as u64 }
+}
+
+/// The longest beginning of a text that costs no more than `left`, and what it costs.
+fn beginning(text: &str, left: u64) -> (&str, u64) {
+    let mut cost = 0;
+    for (at, char) in text.char_indices() {
+        let more = cost + char_cost(char);
+        if more > left {
+            return (&text[..at], cost);
+        }
+        cost = more;
+    }
+    (text, cost)
 }
 
 /// Hands records to a sink until the limit of the instance is reached.
@@ -75,14 +100,13 @@ impl LogWriter {
         Self { sink, left: limit, dropped: 0 }
     }
 
-    /// Writes `text`, cut to what is left of the limit.
+    /// Writes `text`, cut to what the name of the logger leaves of the limit.
     pub(crate) fn write(&mut self, stream: LogStream, level: LogLevel, logger: &str, text: &str) {
         let logger = cut_logger(logger);
-        self.left = self.left.saturating_sub(RECORD_COST);
-        let fits = text.floor_char_boundary(usize::try_from(self.left).unwrap_or(usize::MAX));
-        let (kept, dropped) = text.split_at(fits);
-        self.left -= kept.len() as u64;
-        self.dropped += dropped.len() as u64;
+        self.left = self.left.saturating_sub(cost(logger, ""));
+        let (kept, cost) = beginning(text, self.left);
+        self.left -= cost;
+        self.dropped += (text.len() - kept.len()) as u64;
         if !kept.is_empty() || (text.is_empty() && self.left > 0) {
             self.sink.write(stream, level, logger, kept);
         } else if text.is_empty() {
@@ -118,21 +142,28 @@ pub(crate) mod tests {
         }
     }
 
+    /// Bytes of a text in a log that escapes what is no text.
+    fn escaped(text: &str) -> u64 {
+        let escaped = text.replace('\u{1}', r"\x01").replace('\u{85}', r"\x85").replace('\r', r"\x0d");
+        escaped.len() as u64
+    }
+
     proptest! {
         #[test]
         fn no_sequence_of_records_is_over_the_limit(
             limit in 0..600_u64,
-            texts in prop::collection::vec("[a-zé😀\n]{0,60}", 0..30),
+            logger in "[a-z\u{1}\u{85}]{0,40}",
+            texts in prop::collection::vec("[a-zé😀\n\t\r\u{1}\u{85}]{0,60}", 0..30),
         ) {
             let records = Arc::new(Records::default());
             let mut log = LogWriter::new(Arc::clone(&records) as Arc<dyn LogSink>, limit);
             for text in &texts {
-                log.write(LogStream::Stdout, LogLevel::Info, "a logger", text);
+                log.write(LogStream::Stdout, LogLevel::Info, &logger, text);
             }
             drop(log);
             let mut seen = records.0.lock().unwrap().clone();
             let last = seen.pop_if(|last| last.starts_with("log limit reached: "));
-            let bytes: u64 = seen.iter().map(|text| text.len() as u64 + RECORD_COST).sum();
+            let bytes: u64 = seen.iter().map(|text| 32 + escaped(&logger) + escaped(text)).sum();
             prop_assert!(bytes <= limit);
             // What is there is what was written: whole records, then perhaps the beginnings of some.
             let mut written = texts.iter();
@@ -149,6 +180,18 @@ pub(crate) mod tests {
             // An empty record that is left out counts as a byte.
             prop_assert!((left_out..=left_out + empty).contains(&counted), "{left_out} {counted}");
         }
+    }
+
+    #[test]
+    fn a_name_costs_as_much_as_is_passed_on_of_it() {
+        let name = "\u{1}".repeat(1000);
+        assert_eq!(cost(&name, "é\n"), RECORD_COST + 255 * 4 + 3);
+        let records = Arc::new(Records::default());
+        let mut log = LogWriter::new(Arc::clone(&records) as Arc<dyn LogSink>, cost(&name, "") + 1);
+        log.write(LogStream::Logger, LogLevel::Info, &name, "ab");
+        log.write(LogStream::Logger, LogLevel::Info, &name, "c");
+        drop(log);
+        assert_eq!(*records.0.lock().unwrap(), ["a", "log limit reached: 2 bytes were left out"]);
     }
 
     #[test]

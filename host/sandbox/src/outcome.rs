@@ -12,6 +12,8 @@ pub use wit::{Exception, Fault, Request, Response};
 
 /// Bytes of the name of an exception's type that are passed on.
 const KIND_BYTES: u64 = 255;
+/// Bytes of a message for the client that are passed on. In JSON it may become six times as long.
+const MESSAGE_BYTES: u64 = 64 * 1024;
 /// Bytes of a line of a backtrace, which has the name of a function, which is the guest's to choose.
 const FRAME_BYTES: usize = 512;
 
@@ -40,8 +42,10 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The same, with the texts of an exception cut to `limit` bytes each: they go to the log, which is limited.
+    /// The same, with the texts of an exception cut to `limit` bytes each: they go to the log, which is limited. A message
+    /// goes to the client, and is cut to what nobody needs more of.
     pub(crate) fn with_exceptions_cut(self, limit: u64) -> Self {
+        let cut_message = |message| cut(message, MESSAGE_BYTES);
         let cut = |Exception { kind, message, traceback }| Exception {
             kind: cut(kind, limit.min(KIND_BYTES)),
             message: cut(message, limit),
@@ -51,6 +55,8 @@ impl Outcome {
             Self::Fault(Fault::Failed(exception)) => Self::Fault(Fault::Failed(cut(exception))),
             Self::Fault(Fault::TimedOut(exception)) => Self::Fault(Fault::TimedOut(cut(exception))),
             Self::Fault(Fault::Unencodable(exception)) => Self::Fault(Fault::Unencodable(cut(exception))),
+            Self::Fault(Fault::BadInput(message)) => Self::Fault(Fault::BadInput(cut_message(message))),
+            Self::Fault(Fault::UnsupportedInput(message)) => Self::Fault(Fault::UnsupportedInput(cut_message(message))),
             other => other,
         }
     }
@@ -215,6 +221,15 @@ mod tests {
             for text in [cut.kind, cut.message, cut.traceback] {
                 assert!(text[100..].starts_with("... (900 bytes"), "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn a_message_for_the_client_is_cut_at_64_kib_whatever_the_log_may_have() {
+        for fault in [Fault::BadInput, Fault::UnsupportedInput] {
+            let cut = Outcome::Fault(fault("m".repeat(100_000))).with_exceptions_cut(0);
+            let Outcome::Fault(Fault::BadInput(cut) | Fault::UnsupportedInput(cut)) = cut else { panic!("{cut:?}") };
+            assert!(cut[64 * 1024..].starts_with("... (34464 bytes"), "{} bytes", cut.len());
         }
     }
 }

@@ -12,7 +12,8 @@
 //! one goes on from the state after it, in an instance of its own, with the files that were withheld. That state is kept
 //! in the cache for others. If the first call fails, it is as if it had not been made.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -80,16 +81,28 @@ fn stamps(folder: &Path) -> [Option<Stamp>; 3] {
     })
 }
 
+/// The digest of a file, which all cores compute. It is read, and not mapped: where it is cut meanwhile, that is an error, and
+/// not the end of the process.
+fn digest(path: &Path) -> io::Result<blake3::Hash> {
+    const PIECE: u64 = 4 << 20;
+    let mut file = File::open(path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut piece = Vec::new();
+    loop {
+        piece.clear();
+        if Read::by_ref(&mut file).take(PIECE).read_to_end(&mut piece)? == 0 {
+            return Ok(hasher.finalize());
+        }
+        hasher.update_rayon(&piece);
+    }
+}
+
 impl Runtime {
     /// Opens a runtime's folder. What its files are shows when they are compiled; here they are only told apart from others.
     pub fn open(folder: &Path) -> Result<Self, BundleError> {
         let digest = |name| {
             let path = folder.join(name);
-            let mut hasher = blake3::Hasher::new();
-            match hasher.update_mmap_rayon(&path) {
-                Ok(hasher) => Ok(hasher.finalize()),
-                Err(source) => Err(BundleError::Io { path, source }),
-            }
+            digest(&path).map_err(|source| BundleError::Io { path, source })
         };
         let stamps = Box::new(stamps(folder));
         Ok(Self {

@@ -260,7 +260,7 @@ impl Sandbox {
         let counters = Arc::clone(&self.instances);
         let guest = move |control| instance::run(scorer, environment, control, submitted, request, outlet, counters);
         let limit = deployment.limits.deadline;
-        let patience = self.queue_timeout.unwrap_or(limit.saturating_mul(DEADLINES_TO_WAIT));
+        let patience = patience(self.queue_timeout, limit);
         let ended = match self.executor.run_request(Terms { lane, priority, limit, patience }, guest) {
             Ok(ended) => ended,
             Err(refused) => return Run { outcome: Outcome::Refused(refused), timing: Timing::default() },
@@ -434,6 +434,11 @@ impl Sandbox {
     }
 }
 
+/// How long a request with this deadline waits: as long as is said, if it is.
+fn patience(said: Option<Duration>, deadline: Duration) -> Duration {
+    said.unwrap_or(deadline.saturating_mul(DEADLINES_TO_WAIT))
+}
+
 /// The outcome of a guest that the executor has seen to its end.
 fn ended_run(end: End<(Outcome, Timing)>, submitted: Instant) -> Run {
     match end {
@@ -523,5 +528,17 @@ impl Drop for Ticker {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_waits_for_twice_its_deadline_unless_something_else_is_said() {
+        assert_eq!(patience(None, Duration::from_secs(3)), Duration::from_secs(6));
+        assert_eq!(patience(None, Duration::MAX), Duration::MAX);
+        assert_eq!(patience(Some(Duration::ZERO), Duration::from_secs(3)), Duration::ZERO);
     }
 }

@@ -1,8 +1,9 @@
 //! Responses whose body is sent while it is made: the import `stream`.
 //!
 //! The guest starts a stream, and [`crate::Sandbox::run`] returns at once with its head; the pieces of the body follow
-//! through a channel that holds few of them, so that a slow client slows the guest. When the guest is done, or stopped,
-//! the stream ends with its outcome, from which whoever sends the body knows whether all of it was there.
+//! in small parts, through a channel that holds few of them: so a slow client slows the guest, and little is left when that
+//! has gone, and its limits with it. When the guest is done, or stopped, the stream ends with its outcome, from which
+//! whoever sends the body knows whether all of it was there.
 
 use std::fmt;
 use std::pin::Pin;
@@ -13,8 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 use crate::bindings::scorebox::scoring::stream::Error;
 use crate::outcome::Run;
 
-/// Pieces that wait to be sent.
-const PIECES: usize = 4;
+/// Parts of pieces that wait to be sent.
+const PARTS: usize = 4;
+/// Bytes of each of them.
+const PART_BYTES: usize = 64 * 1024;
 
 /// A response that has been started.
 pub struct Streamed {
@@ -29,7 +32,7 @@ pub struct Streamed {
 /// What comes next of a stream.
 #[derive(Debug)]
 pub enum Piece {
-    /// A piece of the body.
+    /// A piece of the body, or a part of a long one.
     Body(Vec<u8>),
     /// Nothing more: how the guest ended. The body is whole if that is [`crate::Outcome::Response`].
     End(Run),
@@ -95,7 +98,7 @@ impl Outlet {
         let bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         let Some(left) = self.left.checked_sub(bytes as u64) else { return Ok(false) };
         self.left = left;
-        let (sender, pieces) = mpsc::channel(PIECES);
+        let (sender, pieces) = mpsc::channel(PARTS);
         self.pieces = Some(sender);
         start.send(Start { status, headers, pieces }).map(|()| true).map_err(|_| Error::Closed)
     }
@@ -111,6 +114,15 @@ impl Outlet {
             None => Ok(None),
         }
     }
+}
+
+/// Hands over a piece, part by part, and waits while as many wait as may. The parts are copies: what shared the memory of
+/// the piece would keep all of it.
+pub(crate) async fn hand_over(pieces: &mpsc::Sender<Vec<u8>>, piece: &[u8]) -> Result<(), Error> {
+    for part in piece.chunks(PART_BYTES) {
+        pieces.send(part.to_vec()).await.map_err(|_| Error::Closed)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -100,6 +100,16 @@ fn what_the_host_would_have_to_make_room_for_is_refused() {
 }
 
 #[test]
+fn a_record_that_the_host_will_not_take_over_ends_the_request() {
+    // All of it could be logged.
+    let server = Serve::guest("flood").args("--max-response 1MiB --max-host-call 2MiB --max-log 64MiB").start();
+    assert_script_failed(&server.score(r#"{"records": 1, "record_bytes": 3145728}"#));
+    server.logged("run() was stopped: ");
+    // Three together have more than one may have.
+    assert_eq!(server.score(r#"{"records": 1, "record_bytes": 1048576}"#).status, 200);
+}
+
+#[test]
 fn a_line_of_a_gibibyte_is_cut_at_the_limit_of_the_log() {
     let server = Serve::guest("hostile").args("--timeout 60s").start();
     assert_takes_at_most(&server, 64 << 20, || {

@@ -1,6 +1,6 @@
 //! What is known of one guest while it waits, runs and ends, and what it has to do at a tick.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,8 @@ pub(crate) struct Control {
     pub(super) fills_in: AtomicBool,
     /// Set when it makes way though its turn is not over, until it waits for the rest.
     pub(super) interrupted: AtomicBool,
+    /// Which thread runs it, or ran it last.
+    pub(super) thread: AtomicUsize,
     /// When this turn began, in nanoseconds after its start. Earlier by what it had of the turn before it was interrupted.
     turn_began: AtomicU64,
     /// What it had of the turn in which it was interrupted, in nanoseconds.
@@ -59,6 +61,7 @@ impl Control {
             yielded: AtomicBool::new(false),
             fills_in: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
+            thread: AtomicUsize::new(0),
             turn_began: AtomicU64::new(0),
             turn_used: AtomicU64::new(0),
         })
@@ -91,7 +94,11 @@ impl Control {
             }
             interrupted || state.schedule.must_yield_at_once(self, now)
         } else {
-            state.schedule.must_yield(self, now)
+            let yields = state.schedule.must_yield(self, now);
+            if !yields {
+                state.goes_on(self);
+            }
+            yields
         };
         let turn = if yields { Turn::Yield } else { Turn::Continue };
         queues.wake(&mut state, now);

@@ -37,6 +37,15 @@ pub(super) struct State {
     turns: Box<[Option<OnThread>]>,
 }
 
+impl State {
+    /// Takes note that a guest goes on after its turn, because nobody waits: whoever comes goes before it.
+    pub(super) fn goes_on(&mut self, control: &Control) {
+        if let Some(Some(turn)) = self.turns.get_mut(control.thread.load(Ordering::Relaxed)) {
+            turn.for_its_own = true;
+        }
+    }
+}
+
 /// A guest that has a turn.
 struct OnThread {
     lane: LaneId,
@@ -200,6 +209,7 @@ impl Queues {
                     state.search = if soon { LONG_SEARCH } else { SHORT_SEARCH };
                 }
                 let control = &entry.control;
+                control.thread.store(thread, Ordering::Relaxed);
                 state.turns[thread] = Some(OnThread {
                     lane: control.lane.id(),
                     for_its_own: control.fills_in.load(Ordering::Relaxed) || control.priority == Priority::Background,

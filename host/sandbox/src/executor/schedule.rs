@@ -496,6 +496,9 @@ impl Schedule {
             || self.has_work(control.priority, now);
         if !yields {
             self.ran(id);
+            // Its first turn is over, and nobody has waited for that.
+            control.resumed.store(true, Ordering::Relaxed);
+            self.lanes[id].guests[control.priority as usize].spent_on_fresh = Duration::ZERO;
         }
         yields
     }
@@ -505,14 +508,11 @@ impl Schedule {
         self.capacity.turn
     }
 
-    /// The same for one whose turn is not over: whether it has ended early, or has to make place for what cannot wait.
-    pub(super) fn must_yield_at_once(&mut self, control: &Control, now: Instant) -> bool {
-        let id = control.lane.id();
-        let yields = control.ended_early(now) || self.lanes[id].overdrawn_until.is_some() || self.cannot_wait(now);
-        if !yields {
-            self.ran(id);
-        }
-        yields
+    /// The same for one whose turn is not over: whether it has ended early, or has to make place for what cannot wait. That its
+    /// lane goes on says nothing of the others, which are owed as much as before.
+    pub(super) fn must_yield_at_once(&self, control: &Control, now: Instant) -> bool {
+        let lane = &self.lanes[control.lane.id()];
+        control.ended_early(now) || lane.overdrawn_until.is_some() || self.cannot_wait(now)
     }
 
     /// Decides about a guest whose turn is not over, and which has been charged for it: whether somebody else goes before it.

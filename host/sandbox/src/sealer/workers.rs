@@ -18,7 +18,7 @@ use super::{NAME, WORKER_ARGUMENT};
 use crate::bundle::{Bundle, Code};
 use crate::engine::SandboxConfig;
 use crate::limits::NO_MEMORY;
-use crate::log::{LogSink, RECORD_COST, cut_logger};
+use crate::log::{self, LogSink, cut_logger};
 use crate::native::Native;
 use crate::seal::{Schema, SealError, Stage, Steps, WrittenSchema};
 use crate::steps::{Candidate, Preloaded, RuntimeCode, Snapshot, State};
@@ -143,17 +143,19 @@ impl<T: DeserializeOwned + Send + 'static> Worker<T> {
         // A snapshot is tens of MB. Where the system allows no more than it gives, it takes longer.
         let _ = rustix::pipe::fcntl_setpipe_size(&output, PIPE);
         let (sender, said) = mpsc::sync_channel(1);
-        thread::spawn(move || {
+        // Ended from here on, whatever fails.
+        let mut worker = Self { child, said, last_words: None, unsent: None };
+        thread::Builder::new().spawn(move || {
             let mut output = BufReader::new(output);
             while let Ok(Some(frame)) = wire::read::<Tell<T>>(&mut output, limit) {
                 if sender.send(frame).is_err() {
                     return;
                 }
             }
-        });
-        let last_words = Some(thread::spawn(move || last(errors)));
-        let unsent = wire::write(&mut input, work, blobs).err();
-        Ok(Self { child, said, last_words, unsent })
+        })?;
+        worker.last_words = Some(thread::Builder::new().spawn(move || last(errors))?);
+        worker.unsent = wire::write(&mut input, work, blobs).err();
+        Ok(worker)
     }
 
     /// Waits for its result, and passes on what it says before that.
@@ -164,7 +166,7 @@ impl<T: DeserializeOwned + Send + 'static> Worker<T> {
         // For its own word only once: what it says after that may be the scorer's, if that has broken out.
         let mut more = Some(order.runs + limits.timeout);
         let mut keep = order.keep;
-        let mut log = order.log.saturating_add(LOG_MARGIN);
+        let mut left = order.log.saturating_add(LOG_MARGIN);
         loop {
             match self.said.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok((Tell::Done(done), blobs)) => return Ok((done, blobs)),
@@ -186,8 +188,8 @@ impl<T: DeserializeOwned + Send + 'static> Worker<T> {
                 }
                 Ok((Tell::Log { stream, level, logger, text }, _)) => {
                     // As an honest worker counts.
-                    log = log
-                        .checked_sub(RECORD_COST + text.len() as u64)
+                    left = left
+                        .checked_sub(log::cost(&logger, &text))
                         .ok_or_else(|| failed("logged more than it may".to_owned()))?;
                     order.sink.write(stream, level, cut_logger(&logger), &text);
                 }
@@ -200,6 +202,8 @@ impl<T: DeserializeOwned + Send + 'static> Worker<T> {
                 Ok((Tell::Warn(_), _)) => {}
                 Err(mpsc::RecvTimeoutError::Timeout) => return Err(failed(too_long(limits, *is_runtime))),
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    // It has ended, or has closed its output and will say nothing any more.
+                    let _ = self.child.kill();
                     let status = self.child.wait().map_err(|error| failed(format!("cannot be waited for: {error}")))?;
                     let words = self.last_words.take().and_then(|words| words.join().ok()).unwrap_or_default();
                     return Err(failed(death(status, &words, self.unsent.as_ref(), limits, *is_runtime)));
@@ -215,7 +219,10 @@ impl<T> Drop for Worker<T> {
         // The system takes its memory back first, for which nobody has to wait.
         if let Ok(None) = self.child.try_wait() {
             let process = Pid::from_child(&self.child);
-            thread::spawn(move || _ = waitpid(Some(process), WaitOptions::empty()));
+            let wait = move || _ = waitpid(Some(process), WaitOptions::empty());
+            if thread::Builder::new().spawn(wait).is_err() {
+                let _ = self.child.wait();
+            }
         }
     }
 }

@@ -15,6 +15,9 @@ struct Input {
     /// Length of each record's text, in bytes.
     #[serde(default)]
     record_bytes: usize,
+    /// Length of the name of the logger that writes one more record of each, in control characters.
+    #[serde(default)]
+    logger_bytes: usize,
     /// Length of the response's body, in bytes.
     #[serde(default)]
     body_bytes: usize,
@@ -47,10 +50,14 @@ impl RawScorer for Flood {
     fn run(&self, request: Request) -> Result<Response> {
         let input: Input = request.json()?;
         let text = "x".repeat(input.record_bytes);
+        let logger = "\u{1}".repeat(input.logger_bytes);
         for _ in 0..input.records {
             logging::write(Stream::Logger, Level::Info, &text);
             logging::write(Stream::Stdout, Level::Info, &text);
             logging::write(Stream::Stderr, Level::Critical, &text);
+            if !logger.is_empty() {
+                log::info!(target: &logger, "{text}");
+            }
         }
         if let Some(bytes) = input.fault_bytes {
             return Err(Fault::bad_input("x".repeat(bytes)));

@@ -218,6 +218,42 @@ fn a_guest_that_fills_in_makes_way_for_a_fresh_one_and_one_whose_turn_it_is_does
 }
 
 #[test]
+fn a_guest_that_went_on_because_nobody_waited_owes_its_lane_no_turn_and_is_owed_none() {
+    let mut machine = Machine::new(10, 10);
+    let lane = machine.lane(LaneLimits::default());
+    let long = machine.submit(&lane);
+    assert!(same(&machine.choose().expect("there is work"), &long));
+    for _ in 0..3 {
+        machine.run(&long, TURN);
+        assert!(!machine.schedule(|schedule| schedule.must_yield(&long, machine.now)));
+    }
+    machine.run(&long, MS);
+    let fresh = machine.submit(&lane);
+    assert!(machine.schedule(|schedule| schedule.must_yield(&long, machine.now)));
+    machine.resume(&long);
+    assert!(same(&machine.choose().expect("there is work"), &fresh), "the other has had more than its turn");
+}
+
+#[test]
+fn a_look_at_a_turn_that_is_not_over_takes_nothing_from_those_who_wait() {
+    let mut machine = Machine::new(10, 10);
+    let lanes = [4, 1].map(|weight| machine.lane(weighing(weight)));
+    for lane in &lanes {
+        machine.submit(lane);
+    }
+    for _ in 0..1000 {
+        let control = machine.choose().expect("both have work");
+        for _ in 0..5 {
+            machine.run(&control, TURN / 5);
+            assert!(!machine.schedule(|schedule| schedule.must_yield_at_once(&control, machine.now)));
+        }
+        machine.resume(&control);
+    }
+    let [much, little] = lanes.map(|lane| lane.usage().cpu);
+    assert_eq!([much, little], [TURN * 800, TURN * 200]);
+}
+
+#[test]
 fn a_lane_that_waited_for_a_place_has_not_saved_up_time() {
     let mut machine = Machine::new(2, 100);
     let lanes = [(); 3].map(|()| machine.lane(LaneLimits::default()));
