@@ -339,7 +339,110 @@ mod real_server {
 }
 
 mod log {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use rustix::process::Signal;
+    use scorebox_tests::wait::{PATIENCE, eventually};
+    use scorebox_tests::{Client, python};
+
     use super::*;
+
+    /// A script that prints a text, or logs it with the logger of a name, and fails where it is asked to.
+    const SAYS: &str = r#"import json
+import logging
+
+
+def init():
+    pass
+
+
+def run(data):
+    asked = json.loads(data)
+    if "logger" in asked:
+        logger = logging.getLogger(asked["logger"])
+        # As the server's own; with a `logging.json` all have those of the root.
+        logger.handlers[:] = logging.getLogger("azmlinfsrv").handlers
+        logger.warning(asked["text"])
+    else:
+        print(asked["text"])
+    if "error" in asked:
+        raise ValueError(asked["error"])
+"#;
+
+    #[test]
+    fn records_of_every_level_have_the_id_of_their_request_whatever_the_level_of_the_log_is() {
+        let app = fixtures::folder(&[("score.py", SAYS)]);
+        let port = scorebox_tests::server::free_port();
+        let serve = python::serve(app.path().join("score.py")).args("--log-format json --log-level warn");
+        let (process, _shared) = serve.spawn(port);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let connect = || Client::connect(address);
+        // Its log does not say so.
+        eventually(PATIENCE, "it is ready", || {
+            let answer = connect().and_then(|mut client| client.send(&Request::get("/readyz")));
+            answer.is_ok_and(|answer| answer.status == 200)
+        });
+        let body = json!({"logger": "azmlinfsrv.mine", "text": "a warning", "error": "a failure"});
+        let request = Request::json(body.to_string()).header("x-request-id", "id-1");
+        let request = request.header("x-ms-client-request-id", "c-1");
+        assert_eq!(connect().unwrap().send(&request).unwrap().status, 500);
+        process.signal(Signal::TERM);
+        let ended = process.wait(PATIENCE);
+        for text in ["a warning", "a failure"] {
+            let lines: Vec<_> = ended.stdout.lines().filter(|line| line.contains(text)).collect();
+            assert!(!lines.is_empty(), "no {text:?} in {}", ended.stdout);
+            for line in lines {
+                let record: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+                let logger = record["logger"].as_str().expect("a record has a logger");
+                assert!(logger.starts_with("azmlinfsrv"), "{record}");
+                assert_eq!((&record["request_id"], &record["client_request_id"]), (&json!("id-1"), &json!("c-1")));
+            }
+        }
+    }
+
+    #[test]
+    fn a_scorers_logger_has_no_name_of_the_hosts() {
+        let app = fixtures::folder(&[("score.py", SAYS)]);
+        let server = python::serve(app.path().join("score.py")).start();
+        for (name, shown) in [
+            ("scorebox", "azmlinfsrv.scorer.scorebox"),
+            ("scorebox - forged", "azmlinfsrv.scorer.scorebox - forged"),
+            ("gunicorn.access", "azmlinfsrv.scorer.gunicorn.access"),
+            ("azmlinfsrv.mine", "azmlinfsrv.mine"),
+            ("mine", "mine"),
+        ] {
+            let text = format!("said by {name}.");
+            assert_eq!(server.score(&json!({"logger": name, "text": text}).to_string()).status, 200);
+            let line = server.logged(&text);
+            assert!(line.contains(" W [") && line.ends_with(&format!("] {shown} - {text}")), "{line}");
+        }
+    }
+
+    #[test]
+    fn text_of_a_script_cannot_pass_for_a_record_in_the_format_of_a_logging_json() {
+        let config = json!({
+            "version": 1,
+            "disable_existing_loggers": false,
+            "formatters": {"short": {"format": "%(levelname)s:%(name)s:%(message)s"}},
+            "handlers": {"out": {"class": "logging.StreamHandler", "formatter": "short", "stream": "ext://sys.stdout"}},
+            "root": {"level": "INFO", "handlers": ["out"]},
+        });
+        let config = config.to_string();
+        let app = fixtures::folder(&[("score.py", SAYS), ("logging.json", &*config)]);
+        let server = python::serve(app.path().join("score.py")).start();
+        for asked in [
+            json!({"text": "printed\nCRITICAL:azmlinfsrv:forged"}),
+            json!({"logger": "named\nCRITICAL:azmlinfsrv:forged", "text": "said"}),
+        ] {
+            assert_eq!(server.score(&asked.to_string()).status, 200);
+        }
+        let ended = server.stop();
+        assert_eq!(ended.code, Some(0));
+        let is_said = |line: &&str| line.contains("printed") || line.contains("forged");
+        let said: Vec<_> = ended.stdout.lines().filter(is_said).collect();
+        let named = r"WARNING:named\x0aCRITICAL:azmlinfsrv:forged:said";
+        assert_eq!(said, ["INFO:azmlinfsrv.print:printed", "\tCRITICAL:azmlinfsrv:forged", named]);
+    }
 
     #[test]
     fn every_line_of_the_log_in_json_is_an_object_and_a_scorers_records_have_the_id_of_the_request() {

@@ -14,6 +14,8 @@ use crate::wait::PATIENCE;
 pub enum Answer {
     /// Answers with this status and body.
     Status(u16, String),
+    /// Answers with 503 and this `Retry-After`.
+    Busy(&'static str),
     /// Reads it, and never answers.
     Nothing,
 }
@@ -189,12 +191,16 @@ fn serve(shared: &Shared, stream: &TcpStream) -> io::Result<()> {
         }
         state.posts.push(Post { path, headers, body, answer: answer.clone() });
         shared.changed.notify_all();
-        let Answer::Status(status, body) = answer else {
-            let _ended = shared.changed.wait_while(state, |state| !state.ended);
-            return Ok(());
+        let (status, headers, body) = match answer {
+            Answer::Status(status, body) => (status, String::new(), body),
+            Answer::Busy(delay) => (503, format!("retry-after: {delay}\r\n"), String::new()),
+            Answer::Nothing => {
+                let _ended = shared.changed.wait_while(state, |state| !state.ended);
+                return Ok(());
+            }
         };
         drop(state);
-        let head = format!("HTTP/1.1 {status} Whatever\r\ncontent-length: {}\r\n\r\n", body.len());
+        let head = format!("HTTP/1.1 {status} Whatever\r\n{headers}content-length: {}\r\n\r\n", body.len());
         let mut stream = stream;
         stream.write_all((head + &body).as_bytes())?;
     }

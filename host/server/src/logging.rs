@@ -13,10 +13,11 @@
 //! tracing has no level critical: an event of level error with the field `critical = true` is one.
 //!
 //! Messages come from scorers and clients, too. They cannot pass for records of somebody else: control characters other
-//! than newline and tab are escaped, and a continuation line that begins like a record is indented by a tab.
+//! than newline and tab are escaped, and a continuation line that begins like a record is indented by a tab. Where records
+//! begin otherwise, as the user's configuration may have it, each continuation line is.
 //!
-//! Nothing waits for standard output. Records go through a queue of [`QUEUE_BYTES`] bytes to a thread of their own;
-//! when a reader is too slow or stopped, records are left out and counted.
+//! Nothing waits for standard output. Records go through a queue of [`QUEUE_BYTES`] bytes to a thread of their own; when a
+//! reader is too slow or stopped, records are left out and counted, and when it goes on the log says how many.
 
 use std::cell::Cell;
 use std::fmt::{self, Write as _};
@@ -100,21 +101,13 @@ pub enum LogError {
 #[derive(Debug)]
 #[must_use = "the log ends when the guard is dropped"]
 pub struct LogGuard {
-    _worker: WorkerGuard,
     queue: Arc<Queue>,
+    _worker: WorkerGuard,
 }
 
-impl LogGuard {
-    /// Records left out so far because standard output did not keep up.
-    #[must_use]
-    pub fn dropped_records(&self) -> u64 {
-        self.queue.dropped.load(Ordering::Relaxed)
-    }
-
-    /// A function that gives [`LogGuard::dropped_records`], for metrics.
-    pub fn dropped_records_counter(&self) -> impl Fn() -> u64 + Clone + Send + Sync + use<> {
-        let queue = Arc::clone(&self.queue);
-        move || queue.dropped.load(Ordering::Relaxed)
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        self.queue.tell_dropped();
     }
 }
 
@@ -156,12 +149,23 @@ trait Sink: Send + Sync + 'static {
 struct Queue {
     bytes: AtomicUsize,
     limit: usize,
+    /// Records that are missing in the log, because standard output did not take them.
     dropped: AtomicU64,
+    /// How many of those the log has been told of.
+    told: AtomicU64,
 }
 
 impl Queue {
     fn cost(record: &[u8]) -> usize {
         record.len().max(RECORD_MIN_BYTES)
+    }
+
+    /// Has the log say how many records are missing in it, if there are more than it has said.
+    fn tell_dropped(&self) {
+        let dropped = self.dropped.load(Ordering::Relaxed);
+        if self.told.swap(dropped, Ordering::Relaxed) < dropped {
+            tracing::warn!("{dropped} records are missing in the log so far: standard output did not take them");
+        }
     }
 }
 
@@ -197,6 +201,9 @@ impl<W: io::Write> io::Write for QueueOutput<W> {
 
     fn write_all(&mut self, record: &[u8]) -> io::Result<()> {
         let result = self.output.write_all(record);
+        if result.is_err() {
+            self.queue.dropped.fetch_add(1, Ordering::Relaxed);
+        }
         self.queue.bytes.fetch_sub(Queue::cost(record), Ordering::Relaxed);
         result
     }
@@ -205,6 +212,9 @@ impl<W: io::Write> io::Write for QueueOutput<W> {
     /// the request's thread longer than the record.
     fn flush(&mut self) -> io::Result<()> {
         let flushed = self.output.flush();
+        if flushed.is_ok() {
+            self.queue.tell_dropped();
+        }
         std::thread::sleep(REST);
         flushed
     }
@@ -212,13 +222,19 @@ impl<W: io::Write> io::Write for QueueOutput<W> {
 
 /// A queue of [`QUEUE_BYTES`] and the thread that writes what is in it.
 fn queue(output: impl io::Write + Send + 'static) -> (QueueSink, LogGuard) {
-    let queue = Arc::new(Queue { bytes: AtomicUsize::new(0), limit: QUEUE_BYTES, dropped: AtomicU64::new(0) });
+    let queue = Arc::new(Queue {
+        bytes: AtomicUsize::new(0),
+        limit: QUEUE_BYTES,
+        dropped: AtomicU64::new(0),
+        told: AtomicU64::new(0),
+    });
     let (writer, worker) = NonBlockingBuilder::default()
         .lossy(true)
-        .buffered_lines_limit(QUEUE_BYTES / RECORD_MIN_BYTES)
+        // One more place is for the word that it is the end: without one, the end waits for standard output.
+        .buffered_lines_limit(QUEUE_BYTES / RECORD_MIN_BYTES + 1)
         .thread_name("log-writer")
         .finish(QueueOutput { queue: Arc::clone(&queue), output });
-    (QueueSink { queue: Arc::clone(&queue), writer }, LogGuard { _worker: worker, queue })
+    (QueueSink { queue: Arc::clone(&queue), writer }, LogGuard { queue, _worker: worker })
 }
 
 /// Writes each event as one record.
@@ -689,6 +705,10 @@ mod tests {
         assert!(written(LogFormat::Text, || tracing::warn!(target: "outer", "{:?}", Noisy)).ends_with("outer - noisy"));
     }
 
+    fn dropped(sink: &QueueSink) -> u64 {
+        sink.queue.dropped.load(Ordering::Relaxed)
+    }
+
     /// Writes nothing until it is told to.
     struct Stopped {
         released: mpsc::Receiver<()>,
@@ -719,13 +739,13 @@ mod tests {
         }
         sink.record(&vec![b'y'; QUEUE_BYTES + 1]);
         assert!(start.elapsed() < Duration::from_secs(5));
-        assert_eq!(guard.dropped_records(), 3);
+        assert_eq!(dropped(&sink), 3);
         drop(release);
         while sink.queue.bytes.load(Ordering::Relaxed) > 0 {
             std::thread::yield_now();
         }
         sink.record(b"after\n");
-        assert_eq!(guard.dropped_records_counter()(), 3);
+        assert_eq!(dropped(&sink), 3);
         drop(guard);
         let output = output.lock().unwrap();
         assert_eq!(output.len(), (8 << 20) + 6);
@@ -735,12 +755,12 @@ mod tests {
     #[test]
     fn many_small_records_are_bounded_too() {
         let (release, released) = mpsc::channel();
-        let (sink, guard) = queue(Stopped { released, output: Arc::default() });
+        let (sink, _guard) = queue(Stopped { released, output: Arc::default() });
         let limit = u64::try_from(QUEUE_BYTES / RECORD_MIN_BYTES).unwrap();
         for _ in 0..limit + 10 {
             sink.record(b"x\n");
         }
-        assert_eq!(guard.dropped_records(), 10);
+        assert_eq!(dropped(&sink), 10);
         drop(release);
     }
 

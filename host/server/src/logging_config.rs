@@ -5,6 +5,7 @@
 //! classes a user brings act on the records of a Python script, inside the sandbox. Source of the rules:
 //! <https://docs.python.org/3/library/logging.config.html#dictionary-schema-details>.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -143,6 +144,8 @@ pub struct LoggingConfig {
     loggers: BTreeMap<String, Logger>,
     /// Handlers that write to something else than a stream, by name, with their classes.
     unused: Vec<String>,
+    /// Whether all records begin with the time as Python writes it.
+    begins_with_time: bool,
 }
 
 #[derive(Debug)]
@@ -205,7 +208,9 @@ impl LoggingConfig {
             let propagate = logger.propagate.unwrap_or(true);
             loggers.insert(name.to_owned(), Logger { level, handlers: own.into_iter().flatten().collect(), propagate });
         }
-        Ok(Self { loggers, unused })
+        let mut in_use = loggers.values().flat_map(|logger| &logger.handlers);
+        let begins_with_time = in_use.all(|handler| handler.format.begins_with_time());
+        Ok(Self { loggers, unused, begins_with_time })
     }
 
     /// Handlers that are not used, because they write to something else than a stream.
@@ -220,11 +225,19 @@ impl LoggingConfig {
         if record.level < self.effective_level(logger) {
             return;
         }
+        // No line of a message is to pass for a record. Where all begin with the time, whoever writes the lines sees which
+        // ones would.
+        let message = if self.begins_with_time {
+            Cow::Borrowed(record.message)
+        } else {
+            Cow::Owned(record.message.replace('\n', "\n\t"))
+        };
+        let record = LogRecord { message: &message, ..*record };
         let mut text = String::new();
         for logger in self.ancestors(logger) {
             for handler in logger.handlers.iter().filter(|handler| record.level >= handler.level) {
                 text.clear();
-                handler.format.write(record, &mut text);
+                handler.format.write(&record, &mut text);
                 write(&text);
             }
             if !logger.propagate {
@@ -295,13 +308,21 @@ impl Format {
             }
         }
     }
+
+    /// Whether a record begins with the time as Python writes it.
+    fn begins_with_time(&self) -> bool {
+        let first = self.pieces.iter().find(|piece| !matches!(piece, Piece::Text(plain) if plain.is_empty()));
+        let is_time = |field: &Field| field.name == "asctime" && field.width == 0;
+        self.date_format.is_none() && matches!(first, Some(Piece::Field(field)) if is_time(field))
+    }
 }
 
 impl Field {
     fn write(&self, record: &LogRecord<'_>, date_format: Option<&str>, text: &mut String) {
         let mut value = match &*self.name {
             "message" => record.message.to_owned(),
-            "name" => record.logger.to_owned(),
+            // A scorer chooses the names of its loggers.
+            "name" => record.logger.replace('\n', "\\x0a"),
             "levelname" => record.level.name().to_owned(),
             "levelno" => record.level.0.to_string(),
             "process" => record.process.to_string(),
@@ -467,6 +488,45 @@ mod tests {
         let both = ["E hello".to_owned(), long("ERROR", "azmlinfsrv.print")];
         assert_eq!(written("azmlinfsrv.print", PythonLevel::ERROR), both);
         assert_eq!(written("other.module", PythonLevel::ERROR), ["21 Nov 2026 23:18:46.007 hello"]);
+    }
+
+    #[test]
+    fn neither_a_message_nor_a_name_can_forge_a_record_whatever_the_format_is() {
+        let bare = "x\nCRITICAL:azmlinfsrv:forged";
+        let indented = "x\n\tCRITICAL:azmlinfsrv:forged";
+        // What handlers with these formatters write.
+        let forged = |formatters: &[&serde_json::Value]| {
+            let names: Vec<_> = (0..formatters.len()).map(|at| at.to_string()).collect();
+            let handler = |name: &String| {
+                let handler = serde_json::json!({"class": "logging.StreamHandler", "formatter": name});
+                (name.clone(), handler)
+            };
+            let json = serde_json::json!({
+                "formatters": names.iter().zip(formatters).collect::<BTreeMap<_, _>>(),
+                "handlers": names.iter().map(handler).collect::<BTreeMap<_, _>>(),
+                "root": {"handlers": names},
+            });
+            let config = LoggingConfig::parse(json.to_string().as_bytes()).unwrap();
+            let (level, time) = (PythonLevel::WARNING, OffsetDateTime::UNIX_EPOCH);
+            let mut written = Vec::new();
+            let record = LogRecord { logger: "a\nb", level, message: bare, time, process: 1 };
+            config.write(&record, |text| written.push(text.to_owned()));
+            written
+        };
+        let named = |message| format!(r"WARNING:a\x0ab:{message}");
+        let timed = |message| format!("1970-01-01 00:00:00,000 {message}");
+        for (formatter, expected) in [
+            (serde_json::json!({"format": "%(levelname)s:%(name)s:%(message)s"}), named(indented)),
+            (serde_json::json!({"format": "{levelname}:{name}:{message}", "style": "{"}), named(indented)),
+            (serde_json::json!({"format": "%(asctime)s %(message)s"}), timed(bare)),
+            (serde_json::json!({"format": " %(asctime)s %(message)s"}), format!(" {}", timed(indented))),
+            (serde_json::json!({"format": "%(asctime)24s %(message)s"}), format!(" {}", timed(indented))),
+            (serde_json::json!({"format": "%(asctime)s %(message)s", "datefmt": "%Y"}), format!("1970 {indented}")),
+        ] {
+            assert_eq!(forged(&[&formatter]), [expected], "{formatter}");
+        }
+        let (first, second) = (serde_json::json!({"format": "%(asctime)s %(message)s"}), serde_json::json!({}));
+        assert_eq!(forged(&[&first, &second]), [timed(indented), indented.to_owned()], "one may not forge the other's");
     }
 
     #[test]

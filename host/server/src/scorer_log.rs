@@ -1,5 +1,6 @@
 //! What scorers say, in the log of the server.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use scorebox_sandbox::{LogLevel, LogSink, LogStream};
@@ -26,6 +27,17 @@ pub(crate) struct ScorerLog {
 pub(crate) const NO_REQUEST: &str = "00000000-0000-0000-0000-000000000000";
 /// The logger of what Python scripts print.
 const PRINT_LOGGER: &str = "azmlinfsrv.print";
+/// Names of loggers that begin so are the host's. Those of `azmlinfsrv` are the scripts' too, as the contract has it.
+const HOST_LOGGERS: [&str; 2] = ["scorebox", "gunicorn"];
+
+/// The name of a scorer's logger as the log has it, where no record of a scorer can pass for one of the host's.
+fn shown_name(logger: &str) -> Cow<'_, str> {
+    if HOST_LOGGERS.iter().any(|name| logger.starts_with(name)) {
+        Cow::Owned(format!("azmlinfsrv.scorer.{logger}"))
+    } else {
+        Cow::Borrowed(logger)
+    }
+}
 
 impl ScorerLog {
     /// For a request, whose span is the current one.
@@ -48,13 +60,14 @@ impl ScorerLog {
     ) -> Self {
         let prefix = settings.log.print_request_id.then(|| format!("{NO_REQUEST},"));
         let recorder = Recorder::of_deployment(telemetry);
-        let span = tracing::info_span!("deploy", deployment = name);
+        // Of the highest level, so that whatever is logged is in it.
+        let span = tracing::error_span!("deploy", deployment = name);
         Self { span, prefix, recorder, journal: Arc::clone(journal), id: None }
     }
 
     /// Says why the scorer failed, on the part of the server.
     pub(crate) fn failed(&self, text: &str) {
-        tracing::error!(target: "azmlinfsrv", "{text}");
+        tracing::error!(target: "azmlinfsrv", parent: &self.span, "{text}");
         self.journal.log.write(self.id.as_deref(), LogLevel::Error, text);
     }
 
@@ -70,7 +83,8 @@ impl LogSink for ScorerLog {
             recorder.log(stream, level, logger, text);
         }
         self.journal.log.write(self.id.as_deref(), level, text);
-        let scorer_logger = (!logger.is_empty()).then_some(logger);
+        let shown_name = shown_name(logger);
+        let scorer_logger = (!logger.is_empty()).then_some(&*shown_name);
         let is_printed = stream != LogStream::Logger || logger == PRINT_LOGGER;
         let prefix = self.prefix.as_deref().filter(|_| is_printed).unwrap_or_default();
         // The target and the level of an event have to be known when it is compiled.

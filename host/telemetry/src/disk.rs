@@ -1,13 +1,16 @@
 //! Batches that wait in files until their endpoint answers again.
 //!
 //! One file is one batch: a line that says what it is, then the body. A file appears whole, by being renamed, and what
-//! is not whole all the same (its length or checksum differ) is removed. Files are only the owner's to read. When there
-//! is no room for a new one, the oldest go. One process at a time uses a folder: it holds a lock on the file `lock`.
+//! is not whole all the same (its length or checksum differ) is removed; what cannot be read for the moment stays. Files
+//! are only the owner's to read. When there is no room for a new one, the oldest go. One process at a time uses a folder:
+//! it holds a lock on the file `lock`.
 
 use std::collections::VecDeque;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -68,14 +71,21 @@ pub(crate) struct Disk {
     bytes: u64,
     count: u64,
     entries: VecDeque<Entry>,
+    /// Counts the items that had to go.
+    dropped: Arc<AtomicU64>,
     /// Holds the folder for this process.
     _lock: File,
 }
 
 impl Disk {
     /// Opens the folder, which is made if need be, for what goes to the destination (a number that tells endpoints
-    /// apart). `limit` is in bytes. None when another process uses the folder.
-    pub(crate) fn open(folder: PathBuf, destination: &str, limit: u64) -> io::Result<Option<Self>> {
+    /// apart). `limit` is in bytes; `dropped` counts the items that have to go. None when another process uses the folder.
+    pub(crate) fn open(
+        folder: PathBuf,
+        destination: &str,
+        limit: u64,
+        dropped: Arc<AtomicU64>,
+    ) -> io::Result<Option<Self>> {
         create_folder(&folder)?;
         let lock = private_file(&folder.join(LOCK))?;
         match lock.try_lock() {
@@ -98,19 +108,19 @@ impl Disk {
         let bytes = entries.iter().map(|entry| entry.bytes).sum();
         let count = entries.iter().map(|entry| entry.count + 1).max().unwrap_or_default();
         let destination = crc32fast::hash(destination.as_bytes());
-        Ok(Some(Self { folder, destination, limit, bytes, count, entries: entries.into(), _lock: lock }))
+        Ok(Some(Self { folder, destination, limit, bytes, count, entries: entries.into(), dropped, _lock: lock }))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Keeps a batch. Returns how many items of older batches had to go for it.
+    /// Keeps a batch, for which the oldest may have to go.
     ///
     /// # Errors
     ///
     /// When it cannot be written, or is larger than all that may be kept.
-    pub(crate) fn push(&mut self, batch: &Batch) -> io::Result<usize> {
+    pub(crate) fn push(&mut self, batch: &Batch) -> io::Result<()> {
         let head = Head {
             destination: self.destination,
             items: batch.items,
@@ -126,9 +136,8 @@ impl Disk {
         if bytes > self.limit {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the batch is larger than the buffer"));
         }
-        let mut removed = 0;
         while self.bytes + bytes > self.limit {
-            removed += self.remove_first();
+            self.drop_at(0);
         }
         let entry = Entry { created: batch.created, count: self.count, items: batch.items, bytes };
         let path = self.folder.join(entry.name());
@@ -147,28 +156,43 @@ impl Disk {
         // A batch that is put back is older than those after it.
         let at = self.entries.partition_point(|other| (other.created, other.count) < (entry.created, entry.count));
         self.entries.insert(at, entry);
-        Ok(removed)
+        Ok(())
     }
 
-    /// The oldest batch that is whole, for this destination and not too old, and the number of items in those that were
-    /// not and have been removed.
-    /// The number in front of the batch is for [`Disk::remove`].
-    pub(crate) fn first(&mut self) -> (Option<(u64, Batch)>, usize) {
-        let mut removed = 0;
+    /// The oldest batch that can be read and is whole, for this destination and not too old; those that are not go. The
+    /// number in front of the batch is for [`Disk::remove`].
+    ///
+    /// # Errors
+    ///
+    /// When there are batches and none of them can be read, which may pass: they stay.
+    pub(crate) fn first(&mut self) -> io::Result<Option<(u64, Batch)>> {
         let oldest = batch::now().saturating_sub(MAX_AGE);
-        while let Some(entry) = self.entries.front() {
-            if entry.created >= oldest
-                && let Some(batch) = self.read(entry)
-            {
-                return (Some((entry.count, batch)), removed);
+        let mut failed = None;
+        let mut at = 0;
+        while let Some(entry) = self.entries.get(at) {
+            let read = if entry.created < oldest { Ok(None) } else { self.read(entry) };
+            match read {
+                Ok(Some(batch)) => return Ok(Some((entry.count, batch))),
+                Ok(None) => self.drop_at(at),
+                Err(error) => {
+                    failed = Some(error);
+                    at += 1;
+                }
             }
-            removed += self.remove_first();
         }
-        (None, removed)
+        failed.map_or(Ok(None), Err)
     }
 
-    fn read(&self, entry: &Entry) -> Option<Batch> {
-        let content = Bytes::from(fs::read(self.folder.join(entry.name())).ok()?);
+    /// The batch of a file. None when the file is not there any more, or has no whole batch for this destination.
+    fn read(&self, entry: &Entry) -> io::Result<Option<Batch>> {
+        match fs::read(self.folder.join(entry.name())) {
+            Ok(content) => Ok(self.parse(entry, &Bytes::from(content))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn parse(&self, entry: &Entry, content: &Bytes) -> Option<Batch> {
         let end = content.iter().position(|byte| *byte == b'\n')?;
         let head: Head = serde_json::from_slice(&content[..end]).ok()?;
         let body = content.slice(end + 1..);
@@ -189,11 +213,13 @@ impl Disk {
         }
     }
 
-    /// Removes the oldest batch. Returns how many items it has.
-    fn remove_first(&mut self) -> usize {
-        self.remove_at(0)
+    /// Removes a batch that will not be sent.
+    fn drop_at(&mut self, at: usize) {
+        let items = self.remove_at(at);
+        self.dropped.fetch_add(items as u64, Ordering::Relaxed);
     }
 
+    /// Removes a batch. Returns how many items it has.
     fn remove_at(&mut self, at: usize) -> usize {
         let Some(entry) = self.entries.remove(at) else {
             return 0;
@@ -247,7 +273,11 @@ mod tests {
     }
 
     fn open(folder: &Path, limit: u64) -> Disk {
-        Disk::open(folder.to_owned(), "https://a", limit).unwrap().unwrap()
+        Disk::open(folder.to_owned(), "https://a", limit, Arc::default()).unwrap().unwrap()
+    }
+
+    fn dropped(disk: &Disk) -> u64 {
+        disk.dropped.load(Ordering::Relaxed)
     }
 
     fn files(folder: &Path) -> Vec<PathBuf> {
@@ -269,13 +299,12 @@ mod tests {
         }
         let mut disk = open(folder.path(), 10_000);
         for batch in &batches {
-            let (first, removed) = disk.first();
-            let (count, first) = first.unwrap();
-            assert_eq!((&first, removed), (batch, 0));
+            let (count, first) = disk.first().unwrap().unwrap();
+            assert_eq!(&first, batch);
             disk.remove(count);
             disk.remove(count);
         }
-        assert_eq!(disk.first(), (None, 0));
+        assert_eq!((disk.first().unwrap(), dropped(&disk)), (None, 0));
         assert!(files(folder.path()).is_empty());
     }
 
@@ -284,12 +313,47 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut disk = open(folder.path(), 2_000);
         let text = "x".repeat(400);
-        let dropped: usize = (0..20).map(|at| disk.push(&batch(at, &text)).unwrap()).sum();
+        (0..20).for_each(|at| disk.push(&batch(at, &text)).unwrap());
         let bytes: u64 = files(folder.path()).iter().map(|file| fs::metadata(file).unwrap().len()).sum();
         assert!(bytes <= 2_000 && bytes > 1_000, "{bytes}");
-        assert_eq!(dropped, 2 * (20 - files(folder.path()).len()));
+        assert_eq!(dropped(&disk), 2 * (20 - files(folder.path()).len() as u64));
         assert!(disk.push(&batch(30, &"x".repeat(2_000))).is_err());
         assert_eq!(bytes, disk.bytes);
+    }
+
+    #[test]
+    fn what_had_to_go_for_a_batch_that_cannot_be_written_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = open(folder.path(), 1_000);
+        let text = "x".repeat(600);
+        disk.push(&batch(0, &text)).unwrap();
+        let next = batch(1, &text);
+        // There is a folder where its file would be written.
+        let name = Entry { created: next.created, count: disk.count, items: next.items, bytes: 0 }.name();
+        fs::create_dir(folder.path().join(name).with_extension(TEMPORARY)).unwrap();
+        assert!(disk.push(&next).is_err());
+        assert_eq!((disk.is_empty(), dropped(&disk)), (true, 2));
+    }
+
+    #[test]
+    fn what_cannot_be_read_for_the_moment_stays_and_does_not_hold_up_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = open(folder.path(), 10_000);
+        disk.push(&batch(0, "first")).unwrap();
+        disk.push(&batch(1, "second")).unwrap();
+        let first = files(folder.path()).remove(0);
+        let aside = folder.path().join("aside");
+        fs::rename(&first, &aside).unwrap();
+        // A folder can be opened, and not be read.
+        fs::create_dir(&first).unwrap();
+        let (count, second) = disk.first().unwrap().unwrap();
+        assert_eq!(&second.body[..], b"second");
+        disk.remove(count);
+        assert!(disk.first().is_err());
+        fs::remove_dir(&first).unwrap();
+        fs::rename(&aside, &first).unwrap();
+        assert_eq!(&disk.first().unwrap().unwrap().1.body[..], b"first");
+        assert_eq!(dropped(&disk), 0);
     }
 
     #[test]
@@ -312,11 +376,10 @@ mod tests {
         fs::write(folder.path().join("x.new"), "half").unwrap();
         fs::write(folder.path().join("mine.txt"), "kept").unwrap();
         let mut disk = open(folder.path(), 100_000);
-        let (first, removed) = disk.first();
-        assert_eq!(&first.unwrap().1.body[..], b"text");
-        assert_eq!(removed, 4 * 2);
-        disk.remove_first();
-        assert_eq!(disk.first(), (None, 2));
+        let (count, first) = disk.first().unwrap().unwrap();
+        assert_eq!((&first.body[..], dropped(&disk)), (&b"text"[..], 4 * 2));
+        disk.remove(count);
+        assert_eq!((disk.first().unwrap(), dropped(&disk)), (None, 5 * 2));
         assert_eq!(files(folder.path()), [folder.path().join("mine.txt")]);
     }
 
@@ -326,7 +389,8 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let name = Entry { created: batch::now(), count: 0, items: 3, bytes: 0 }.name();
             fs::write(folder.path().join(name), [head.as_bytes(), b"\n", &content].concat()).unwrap();
-            prop_assert_eq!(open(folder.path(), 1_000).first(), (None, 3));
+            let mut disk = open(folder.path(), 1_000);
+            prop_assert_eq!((disk.first().unwrap(), dropped(&disk)), (None, 3));
             prop_assert!(files(folder.path()).is_empty());
         }
 
@@ -346,9 +410,10 @@ mod tests {
     fn one_process_at_a_time_has_the_folder() {
         let folder = tempfile::tempdir().unwrap();
         let first = open(folder.path(), 1_000);
-        assert!(Disk::open(folder.path().to_owned(), "https://a", 1_000).unwrap().is_none());
+        let open = || Disk::open(folder.path().to_owned(), "https://a", 1_000, Arc::default()).unwrap();
+        assert!(open().is_none());
         drop(first);
-        assert!(Disk::open(folder.path().to_owned(), "https://a", 1_000).unwrap().is_some());
+        assert!(open().is_some());
     }
 
     #[cfg(unix)]

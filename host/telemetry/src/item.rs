@@ -175,7 +175,8 @@ impl Item {
     /// What it counts for in the queue, in bytes.
     pub(crate) fn cost(&self) -> usize {
         let context = self.context.as_ref().map_or(0, |context| {
-            context.request_id.len() + context.client_request_id.as_deref().unwrap_or_default().len()
+            let client_request_id = context.client_request_id.as_deref().unwrap_or_default();
+            context.trace.state_cost() + context.request_id.len() + client_request_id.len()
         });
         let texts: usize = match &self.kind {
             Kind::Request(request) => {
@@ -206,4 +207,24 @@ fn limited(context: &Context) -> Context {
 
 fn truncate(text: &mut String, limit: usize) {
     text.truncate(limit::cut(text, limit).len());
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn what_the_caller_says_of_its_trace_counts_in_the_queue() {
+        let cost = |state: &str| {
+            let mut headers = HeaderMap::new();
+            let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+            headers.insert("traceparent", HeaderValue::from_static(parent));
+            headers.insert("tracestate", HeaderValue::from_str(state).unwrap());
+            let context = Context { trace: Trace::of_request(&headers), ..Context::init() };
+            Item::log(Some(&context), "", Level::Info, "", &[]).cost()
+        };
+        assert!(cost(&format!("a={}", "x".repeat(200))) >= cost("a=x") + 199);
+    }
 }

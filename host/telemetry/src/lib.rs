@@ -22,8 +22,8 @@
 //! | a post to Application Insights | 10 s; for OTLP as its variable says |
 //!
 //! A post that fails for the moment (no connection, 408, 429, 439, 5xx; for OTLP 429, 502, 503, 504) is repeated after
-//! 1 s, 2 s … 60 s, or when `Retry-After` says; of a batch that is taken in part (206) only the items that may be taken
-//! later are sent again. What is refused for good is dropped and counted. Delivery is at least once.
+//! 1 s, 2 s … 60 s, or later when `Retry-After` says so; of a batch that is taken in part (206) only the items that may
+//! be taken later are sent again. What is refused for good is dropped and counted. Delivery is at least once.
 //!
 //! One warning a minute and endpoint says what is wrong with it, and one what is wrong with the disk, to the target
 //! `azmlinfsrv`. What telemetry logs about itself

@@ -2,9 +2,11 @@
 //!
 //! A batch stays in its place until the endpoint has taken or refused it. While the endpoint is away, that is after a
 //! failure that may pass, batches go to the disk, when there is one, and the oldest is tried again after a delay that
-//! doubles, or that the endpoint names. Delivery is at least once: what was sent but not confirmed is sent again.
+//! doubles, or that the endpoint asks for when that is longer. Delivery is at least once: what was sent but not confirmed
+//! is sent again.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -150,13 +152,10 @@ impl Outbox {
         let Some(disk) = &mut state.disk else {
             return if state.ended { self.drop_items(batch.items) } else { self.push_memory(state, batch) };
         };
-        match disk.push(&batch) {
-            Ok(removed) => self.drop_items(removed),
-            Err(error) => {
-                let name = &self.shared.name;
-                state.disk_warnings.warn(|| format!("Telemetry for {name} cannot be kept on disk: {error}"));
-                if state.ended { self.drop_items(batch.items) } else { self.push_memory(state, batch) }
-            }
+        if let Err(error) = disk.push(&batch) {
+            let name = &self.shared.name;
+            state.disk_warnings.warn(|| format!("Telemetry for {name} cannot be kept on disk: {error}"));
+            if state.ended { self.drop_items(batch.items) } else { self.push_memory(state, batch) }
         }
     }
 
@@ -171,9 +170,9 @@ impl Outbox {
                 break;
             };
             state.memory_bytes -= oldest.body.len();
-            match state.disk.as_mut().map(|disk| disk.push(&oldest)) {
-                Some(Ok(removed)) => self.drop_items(removed),
-                None | Some(Err(_)) => self.drop_items(oldest.items),
+            let is_kept = state.disk.as_mut().is_some_and(|disk| disk.push(&oldest).is_ok());
+            if !is_kept {
+                self.drop_items(oldest.items);
             }
         }
     }
@@ -246,10 +245,11 @@ impl Outbox {
                 continue;
             }
             if let Some(disk) = &mut state.disk {
-                let (first, removed) = disk.first();
-                self.drop_items(removed);
-                if let Some((count, batch)) = first {
-                    return Some((Place::Disk(count), batch, within));
+                match disk.first() {
+                    Ok(Some((count, batch))) => return Some((Place::Disk(count), batch, within)),
+                    Ok(None) => (),
+                    // What is in memory does not wait for that.
+                    Err(error) => self.read_later(&mut state, &error),
                 }
             }
             if let Some((count, batch)) = state.memory.front().cloned() {
@@ -257,6 +257,16 @@ impl Outbox {
                 return Some((Place::Memory(count), batch, within));
             }
         }
+    }
+
+    /// Deals with a disk of which nothing can be read for the moment. It is tried again; the endpoint has not failed.
+    fn read_later(&self, state: &mut State, error: &io::Error) {
+        let name = &self.shared.name;
+        state.disk_warnings.warn(|| {
+            format!("Telemetry for {name} cannot be read from the disk ({error}). It stays there and is tried again.")
+        });
+        let at = Instant::now() + self.shared.backoff.delay(state.failures.max(1));
+        state.retry = Some(Retry { at, is_asked: false });
     }
 
     /// Deals with what came of a batch.
@@ -329,8 +339,10 @@ impl Outbox {
 
     fn delay(&self, state: &mut State, retry_after: Option<&str>) {
         state.failures = state.failures.saturating_add(1);
+        let step = self.shared.backoff.delay(state.failures);
         let asked = retry_after.and_then(retry_after_delay);
-        let delay = asked.unwrap_or_else(|| self.shared.backoff.delay(state.failures));
+        // An endpoint can ask for more time, and not to be asked without a pause.
+        let delay = asked.map_or(step, |asked| asked.max(step));
         state.retry = Some(Retry { at: Instant::now() + delay, is_asked: asked.is_some() });
     }
 }
@@ -353,13 +365,13 @@ impl State {
     }
 }
 
-/// The delay that a `Retry-After` asks for, in seconds or as a date.
+/// The delay that a `Retry-After` asks for, in seconds or as a date. None when that is none.
 fn retry_after_delay(value: &str) -> Option<Duration> {
     let delay = match value.trim().parse() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::now()).unwrap_or_default(),
     };
-    Some(delay.min(RETRY_AFTER_MAX))
+    Some(delay.min(RETRY_AFTER_MAX)).filter(|delay| !delay.is_zero())
 }
 
 /// Whether a status says that the endpoint may take the same request later.
@@ -384,10 +396,24 @@ mod tests {
     fn retry_after_is_seconds_or_a_date() {
         assert_eq!(retry_after_delay("3"), Some(Duration::from_secs(3)));
         assert_eq!(retry_after_delay("999999999"), Some(RETRY_AFTER_MAX));
-        assert_eq!(retry_after_delay("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(retry_after_delay("0"), None);
+        assert_eq!(retry_after_delay("Thu, 01 Jan 1970 00:00:00 GMT"), None);
         let soon = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(10));
         assert!(retry_after_delay(&soon).unwrap() > Duration::from_secs(5));
         assert_eq!(retry_after_delay("soon"), None);
         assert_eq!(retry_after_delay("-1"), None);
+    }
+
+    #[test]
+    fn an_endpoint_cannot_ask_for_less_than_the_next_delay() {
+        let backoff = Backoff { first: Duration::from_secs(10), longest: Duration::from_mins(1) };
+        let outbox = Outbox::new("x".to_owned(), None, backoff, Arc::default());
+        for (asked, seconds) in [("0", 10), ("1", 10), ("Thu, 01 Jan 1970 00:00:00 GMT", 10), ("100", 100)] {
+            let mut state = State::default();
+            outbox.delay(&mut state, Some(asked));
+            let delay = state.retry.unwrap().at - Instant::now();
+            assert!(delay > Duration::from_secs(seconds * 7 / 10), "{asked}: {delay:?}");
+            assert!(delay < Duration::from_secs(seconds * 13 / 10), "{asked}: {delay:?}");
+        }
     }
 }

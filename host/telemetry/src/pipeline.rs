@@ -68,6 +68,11 @@ enum Message {
     Stop,
 }
 
+/// The queue: where items go in, and where they come out.
+fn queue() -> (SyncSender<Message>, Receiver<Message>) {
+    mpsc::sync_channel(QUEUE_ITEMS)
+}
+
 /// The end of the queue where items go in.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
@@ -97,7 +102,7 @@ impl Pipeline {
         let outboxes = starter.outboxes;
         let encoders = encoders.inspect_err(|_| outboxes.iter().for_each(Outbox::close))?;
 
-        let (queue, items) = mpsc::sync_channel(QUEUE_ITEMS);
+        let (queue, items) = queue();
         let bytes = Arc::new(AtomicUsize::new(0));
         let stopping = Arc::new(AtomicBool::new(false));
         let gatherer = Gatherer {
@@ -252,7 +257,7 @@ impl Starter<'_> {
 
     fn start(&mut self, endpoint: &Endpoint<'_>, client: Client, protocol: impl Protocol) -> Result<(), StartError> {
         let disk = match &self.buffer {
-            Some(buffer) => open_disk(buffer, endpoint)?,
+            Some(buffer) => open_disk(buffer, endpoint, self.dropped)?,
             None => None,
         };
         let name = format!("{} at {}", endpoint.name, endpoint.url);
@@ -274,7 +279,7 @@ fn read_certificates(variable: &str, path: &Path) -> Result<Vec<ureq::tls::Certi
     client::certificates(&pem).map_err(error)
 }
 
-fn open_disk(buffer: &Buffer, endpoint: &Endpoint<'_>) -> Result<Option<Disk>, StartError> {
+fn open_disk(buffer: &Buffer, endpoint: &Endpoint<'_>, dropped: &Arc<AtomicU64>) -> Result<Option<Disk>, StartError> {
     let error = |path: &Path| {
         let path = path.to_owned();
         move |source| StartError::Buffer { path, source }
@@ -284,7 +289,8 @@ fn open_disk(buffer: &Buffer, endpoint: &Endpoint<'_>) -> Result<Option<Disk>, S
         disk::create_folder(&buffer.folder).map_err(error(&buffer.folder))?;
     }
     let folder = buffer.folder.join(endpoint.id);
-    let disk = Disk::open(folder.clone(), &endpoint.identity, buffer.bytes).map_err(error(&folder))?;
+    let disk = Disk::open(folder.clone(), &endpoint.identity, buffer.bytes, Arc::clone(dropped));
+    let disk = disk.map_err(error(&folder))?;
     if disk.is_none() {
         tracing::warn!(
             target: "azmlinfsrv",
@@ -368,5 +374,49 @@ impl Gatherer {
             self.dropped_before = dropped;
             self.warnings.warn(|| format!("Telemetry is incomplete: {dropped} items have been dropped so far."));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::Level;
+
+    /// How many items of a text of so many bytes are taken, of so many, while none is taken out of the queue.
+    fn taken(count: u64, bytes: usize) -> u64 {
+        let ((queue, _items), (_alive, ended)) = (queue(), mpsc::channel());
+        let pipeline = Pipeline {
+            queue,
+            bytes: Arc::default(),
+            dropped: Arc::default(),
+            stopping: Arc::default(),
+            outboxes: Vec::new(),
+            ended: Mutex::new(ended),
+        };
+        let (told, dropped) = mpsc::channel();
+        thread::spawn(move || {
+            let text = "x".repeat(bytes);
+            for _ in 0..count {
+                pipeline.push(Item::log(None, "", Level::Info, &text, &[]));
+            }
+            told.send(pipeline.dropped())
+        });
+        // It would be a wait without end.
+        count - dropped.recv_timeout(Duration::from_secs(20)).expect("nobody waits")
+    }
+
+    #[test]
+    fn the_queue_has_8192_items_and_drops_what_is_over_without_a_wait() {
+        assert_eq!(taken(10_000, 0), 8192);
+    }
+
+    #[test]
+    fn the_queue_has_16_mib_and_drops_what_is_over_without_a_wait() {
+        let bytes = 32_768;
+        let cost = Item::log(None, "", Level::Info, &"x".repeat(bytes), &[]).cost();
+        assert!(cost >= bytes, "{cost}");
+        assert_eq!(taken(1000, bytes), (16 << 20) / cost as u64);
     }
 }

@@ -16,6 +16,9 @@ use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator};
 /// Bytes of a `traceparent` of version 00: `00-<32 hexadecimal digits>-<16>-<2>`.
 const TRACEPARENT_BYTES: usize = 55;
 
+/// Bytes of a `tracestate` that is passed on, which is as much as the standard asks for.
+const TRACESTATE_BYTES: usize = 512;
+
 /// The place of a request in a trace: the trace, the span that is the request, and the caller's span. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Trace {
@@ -41,7 +44,8 @@ impl Trace {
     }
 
     /// Continues the trace of the headers `traceparent` and `tracestate`, or starts one with random ids when there is
-    /// no `traceparent` or it is malformed. More than one `traceparent` is malformed.
+    /// no `traceparent` or it is malformed. More than one `traceparent` is malformed; a `tracestate` of more than 512 bytes
+    /// is left out.
     #[must_use]
     pub fn of_request(headers: &HeaderMap) -> Self {
         let generator = RandomIdGenerator::default();
@@ -53,7 +57,7 @@ impl Trace {
                 parent: caller.span_id(),
                 flags: caller.trace_flags(),
                 state: Some(caller.trace_state())
-                    .filter(|state| **state != TraceState::NONE)
+                    .filter(|state| **state != TraceState::NONE && state.header().len() <= TRACESTATE_BYTES)
                     .map(|state| Arc::new(state.clone())),
             },
             None => Self {
@@ -88,6 +92,12 @@ impl Trace {
     #[must_use]
     pub fn is_sampled(&self) -> bool {
         self.flags.is_sampled()
+    }
+
+    /// What its `tracestate` counts for in the queue, in bytes.
+    pub(crate) fn state_cost(&self) -> usize {
+        let members = self.state.iter().flat_map(|state| &**state);
+        members.map(|(name, value)| 64 + name.len() + value.len()).sum()
     }
 
     pub(crate) fn span_context(&self) -> SpanContext {
@@ -156,6 +166,17 @@ mod tests {
         assert_eq!(later.trace_id(), TRACE);
         let bad_state = of(&[("traceparent", &format!("00-{TRACE}-{SPAN}-01")), ("tracestate", "=")]);
         assert_eq!(bad_state.trace_id(), TRACE);
+    }
+
+    #[test]
+    fn a_state_of_more_bytes_than_the_standard_asks_for_is_left_out() {
+        for (bytes, is_kept) in [(512, true), (513, false)] {
+            let state = format!("a={},b={}", "x".repeat(255), "x".repeat(bytes - 260));
+            assert_eq!(state.len(), bytes);
+            let trace = of(&[("traceparent", &format!("00-{TRACE}-{SPAN}-01")), ("tracestate", &state)]);
+            assert_eq!((trace.trace_id(), trace.state.is_some()), (TRACE.to_owned(), is_kept), "{bytes}");
+            assert_eq!(trace.state_cost() >= bytes, is_kept, "{bytes}");
+        }
     }
 
     #[test]

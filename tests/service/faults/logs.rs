@@ -1,8 +1,15 @@
 //! Where the log goes cannot take it.
 
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader};
+use std::sync::mpsc;
+
 use rustix::process::Signal;
 
 use super::*;
+
+/// What the log says where it has a gap.
+const MISSING: &str = " records are missing in the log so far";
 
 /// Started by a shell with other standard streams.
 fn with(redirections: &str) -> Serve {
@@ -82,7 +89,56 @@ fn a_log_that_could_not_be_written_for_a_while_goes_on_when_it_can_be() {
     limit("unlimited:unlimited");
     score("afterwards");
     eventually(PATIENCE, "the log goes on", || text().contains("afterwards"));
+    eventually(PATIENCE, "it says that it has a gap", || text().contains(MISSING));
     process.signal(Signal::TERM);
     assert_eq!(process.wait(PATIENCE).code, Some(0));
     assert!(text().contains("all requests are answered"));
+}
+
+/// A server whose standard output is a pipe that nobody reads, made in this place.
+fn start_unread(pipe: &Path) -> (Process, SocketAddr) {
+    // The server has the other end of the pipe as well, so that it is never without a reader.
+    let script = r#"mkfifo "$0" && exec "$@" 1<>"$0""#;
+    let line = [OsStr::new("sh"), OsStr::new("-c"), OsStr::new(script), pipe.as_os_str()];
+    start_silent(&Serve::guest("flood").under(line))
+}
+
+/// Has the server log more records than may wait: few at a time at first, until its writer waits for the pipe.
+fn log_too_much(address: SocketAddr) {
+    let mut client = Client::connect(address).expect("it listens");
+    for (requests, body) in [(1_000, "{}"), (60, r#"{"records": 300, "record_bytes": 1}"#)] {
+        for _ in 0..requests {
+            assert_eq!(client.send(&Request::json(body)).expect("an answer").status, 200);
+        }
+    }
+}
+
+#[test]
+fn a_server_whose_log_nobody_reads_ends_when_it_is_told_to() {
+    let folder = folder();
+    let (process, address) = start_unread(&folder.path().join("log"));
+    log_too_much(address);
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait(PATIENCE).code, Some(0));
+}
+
+#[test]
+fn what_a_log_that_nobody_read_has_left_out_is_counted_in_it_when_it_goes_on() {
+    let folder = folder();
+    let pipe = folder.path().join("log");
+    let (process, address) = start_unread(&pipe);
+    log_too_much(address);
+    let (found, lines) = mpsc::channel();
+    let reader = BufReader::new(fs::File::open(&pipe).unwrap());
+    std::thread::spawn(move || {
+        let mut lines = reader.lines().map_while(Result::ok);
+        found.send(lines.find(|line| line.contains(MISSING)))
+    });
+    let line = lines.recv_timeout(PATIENCE).expect("it is said in time").expect("it is said");
+    let (before, _) = line.split_once(MISSING).expect("it is the line");
+    let (before, missing) = before.rsplit_once(' ').expect("a number");
+    assert!(before.contains(" W [") && before.ends_with("] scorebox -"), "{line}");
+    assert!(missing.parse::<u64>().expect("a number") > 0, "{line}");
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait(PATIENCE).code, Some(0));
 }

@@ -103,6 +103,22 @@ fn what_the_endpoint_cannot_take_now_is_sent_again() {
 }
 
 #[test]
+fn an_endpoint_that_asks_for_no_delay_is_not_asked_without_a_pause() {
+    for delay in ["0", "Thu, 01 Jan 1970 00:00:00 GMT"] {
+        let watched = Watched::new();
+        watched.sink.answer([Answer::Busy(delay)]);
+        let server = watched.serve(Serve::guest("echo")).start();
+        full_batch(&server);
+        watched.sink.wait("a second attempt", |posts| posts.len() >= 2);
+        std::thread::sleep(Duration::from_secs(5));
+        let posts = watched.sink.posts().len();
+        // After 1 s, 2 s and 4 s, or a little less.
+        assert!((3..=5).contains(&posts), "{delay}: {posts} posts");
+        assert_eq!(server.stop().code, Some(0));
+    }
+}
+
+#[test]
 fn of_a_batch_that_is_taken_in_part_only_what_may_be_taken_later_is_sent_again() {
     let watched = Watched::new();
     let partly = json!({

@@ -5,17 +5,20 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 use super::sink::{Reply, Sink, accepted};
 use super::{ENOUGH, KEY, QUICK, config, context, request, start, start_slowly};
+use crate::batch::{self, Batch};
+use crate::disk::Disk;
 use crate::pipeline::Timing;
 use crate::{AppInsights, Buffer, Config, Level, Telemetry};
 
@@ -224,6 +227,24 @@ fn the_buffer_stays_within_its_bytes() {
     assert!((20_000..=100_000).contains(&bytes), "{bytes}");
     let dropped = telemetry.dropped();
     assert!((10..20).contains(&dropped), "{dropped}");
+}
+
+#[test]
+fn a_batch_is_kept_on_disk_for_48_hours() {
+    const HOUR: u64 = 3_600_000_000;
+    let folder = tempfile::tempdir().unwrap();
+    let dropped = Arc::new(AtomicU64::new(0));
+    let mut disk = Disk::open(folder.path().to_owned(), "https://a", 10_000, Arc::clone(&dropped)).unwrap().unwrap();
+    let older = |hours: u64| {
+        let batch = Batch::new(1, "application/json", None, Bytes::from_static(b"[]"));
+        Batch { created: batch.created - hours * HOUR, ..batch }
+    };
+    for hours in [49, 47] {
+        disk.push(&older(hours)).unwrap();
+    }
+    let (_, first) = disk.first().unwrap().expect("the younger one");
+    let (age, dropped) = (batch::now() - first.created, dropped.load(Ordering::Relaxed));
+    assert!((47 * HOUR..48 * HOUR).contains(&age) && dropped == 1, "{age}, {dropped}");
 }
 
 #[test]

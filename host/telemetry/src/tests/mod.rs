@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::outbox::Backoff;
 use crate::pipeline::Timing;
-use crate::{AppInsights, Config, Context, RequestItem, Telemetry, Trace};
+use crate::{AppInsights, Config, Context, DEFAULT_SHUTDOWN, RequestItem, Telemetry, Trace};
 
 const KEY: &str = "22222222-2222-2222-2222-222222222222";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -70,4 +70,11 @@ fn request(path_and_query: &str, status: u16, milliseconds: u64) -> RequestItem 
         duration: Duration::from_micros(milliseconds * 1000 + 234),
         response: None,
     }
+}
+
+#[test]
+fn times_are_those_that_are_promised_where_nobody_says_others() {
+    let Timing { gather, backoff: Backoff { first, longest } } = Timing::default();
+    assert_eq!([gather, DEFAULT_SHUTDOWN], [Duration::from_secs(5); 2]);
+    assert_eq!([first, longest], [Duration::from_secs(1), Duration::from_mins(1)]);
 }
