@@ -123,6 +123,20 @@ mod log {
     }
 
     #[test]
+    fn names_of_loggers_and_what_control_characters_become_count_too() {
+        let server = Serve::guest("flood").args("--max-log 100KiB").start();
+        assert_eq!(server.score(r#"{"records": 100000, "record_bytes": 0, "logger_bytes": 255}"#).status, 200);
+        server.logged("log limit reached");
+        assert_eq!(server.score(r#"{"status": 299}"#).status, 299);
+        server.logged(" azmlinfsrv - POST /score 299 ");
+        let names: Vec<_> = server.log().into_iter().filter(|line| line.contains(r"\x01")).collect();
+        let bytes: usize = names.iter().map(String::len).sum();
+        // Each has 255 * 4 bytes of its name. What the host puts before it is in the 32 of a record, and a little more.
+        assert!((1..=100).contains(&names.len()), "{}", names.len());
+        assert!(bytes <= (100 << 10) * 11 / 10, "{bytes}");
+    }
+
+    #[test]
     fn records_of_a_scorer_appear_under_their_streams_and_levels() {
         let server = Serve::guest("flood").start();
         assert_well(&server, r#"{"records": 1, "record_bytes": 5}"#);
@@ -133,6 +147,12 @@ mod log {
 }
 
 mod response {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use scorebox_tests::Client;
+    use scorebox_tests::server::free_port;
+    use scorebox_tests::wait::PATIENCE;
+
     use super::*;
 
     #[test]
@@ -172,6 +192,43 @@ mod response {
             answer(headers).assert_error(500, INTERNAL);
             server.logged(&format!("run() set {} headers, more than the 1000 that", headers + 1));
             assert_well(&server, "{}");
+        }
+    }
+
+    #[test]
+    fn more_than_256_kib_of_headers_are_an_error_and_the_log_says_how_many() {
+        let server = Serve::guest("flood").start();
+        let answer = |headers: usize, bytes: usize| {
+            server.score(&format!(r#"{{"headers": {headers}, "header_bytes": {bytes}}}"#))
+        };
+        for (headers, bytes) in [(1, 250_000), (100, 2_500)] {
+            assert_eq!(answer(headers, bytes).status, 200, "{headers} headers of {bytes} bytes");
+        }
+        // Their names count as well, and so does the type of the content.
+        for (headers, bytes, together) in [(1, 256 * 1024, 262_189), (2, 20_000_000, 40_000_054)] {
+            answer(headers, bytes).assert_error(500, INTERNAL);
+            server.logged(&format!("run() set headers of {together} bytes, more than the 262144 that"));
+            assert_well(&server, "{}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_response_is_logged_with_the_id_of_its_request_at_every_level() {
+        for level in ["info", "warn", "error"] {
+            let port = free_port();
+            let serve = Serve::guest("flood").args("--log-format json --log-level").arg(level);
+            let (process, _shared) = serve.spawn(port);
+            let mut client = None;
+            // At the higher levels the log does not say so.
+            eventually(PATIENCE, "it listens", || {
+                client = Client::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).ok();
+                client.is_some()
+            });
+            let request = Request::json(r#"{"status": 42}"#).header("x-request-id", "id-of-42");
+            client.expect("a connection").send(&request).expect("an answer").assert_error(500, INTERNAL);
+            let record = process.line(PATIENCE, |line| line.contains("run() answered with status 42"));
+            let record = record.unwrap_or_else(|| panic!("{level}: {}", process.said()));
+            assert!(record.contains(r#""request_id": "id-of-42""#), "{level}: {record}");
         }
     }
 
@@ -236,6 +293,21 @@ mod response {
         assert!(matches!(response.status, 400 | 500), "{}", response.status);
         assert_script_failed(&server.score(r#"{"fault_bytes": 10000000}"#));
         assert_well(&server, "{}");
+    }
+
+    #[test]
+    fn the_message_of_a_fault_is_cut_at_64_kib_before_json_makes_it_longer() {
+        let server = Serve::guest("panic").args("--max-response 1MiB").start();
+        // A character that has one byte, and six in JSON.
+        let message = r"\u0001".repeat(1_000_000);
+        for (end, status) in [("bad_input", 400), ("unsupported_input", 415)] {
+            let response = server.score(&format!(r#"{{"end": "{end}", "secret": "{message}"}}"#));
+            assert_eq!(response.status, status, "{} bytes", response.body.len());
+            let text = response.text();
+            assert_eq!(text.matches(r"\u0001").count(), 64 * 1024);
+            assert!(text.ends_with(r#"... (934464 bytes were left out)"}"#), "{}", &text[text.len() - 100..]);
+            assert_well(&server, r#"{"end": "well"}"#);
+        }
     }
 }
 

@@ -58,3 +58,14 @@ fn a_script_whose_packages_are_not_carried_is_refused_until_it_is_built() {
     assert_eq!(ended.code, Some(3), "{ended:?}");
     assert!(ended.stderr.contains("humanize") && ended.stderr.contains("scorebox build"), "{ended:?}");
 }
+
+#[test]
+fn requirements_are_those_of_the_app_folder_wherever_in_it_the_script_is() {
+    let folder = project(SCRIPT, "humanize==4.13.0\n");
+    fs::create_dir(folder.path().join("src")).expect("it can be written to");
+    fs::rename(folder.path().join("score.py"), folder.path().join("src/score.py")).expect("it can be written to");
+    let serve = Serve::nothing().args("--entry_script src/score.py").in_folder(folder.path());
+    let ended = serve.cache(python::compiled_cache()).refused();
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(ended.stderr.contains("requirements.txt line 1 asks for humanize==4.13.0"), "{ended:?}");
+}

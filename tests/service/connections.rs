@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use scorebox_tests::fixtures::IRIS;
 use scorebox_tests::wait::{PATIENCE, eventually};
@@ -183,15 +184,21 @@ fn a_head_that_is_too_long_is_answered_with_431() {
     assert_healthy(&server);
 }
 
+/// A client of HTTP/2.
+async fn client_of_http2(server: &Server) -> SendRequest<Full<Bytes>> {
+    let stream = tokio::net::TcpStream::connect(server.address()).await.expect("it listens");
+    let (sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("it speaks HTTP/2");
+    tokio::spawn(connection);
+    sender
+}
+
 #[test]
 fn the_head_of_a_request_has_the_same_limits_in_http_2_and_the_connection_goes_on() {
     let server = Serve::example("iris-rust").start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let stream = tokio::net::TcpStream::connect(server.address()).await.unwrap();
-        let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
+        let mut sender = client_of_http2(&server).await;
         // The host, the method and the path are no headers in HTTP/2.
         for (path_length, headers, value_length, status) in [
             (0, 100, 1, 200),
@@ -206,17 +213,40 @@ fn the_head_of_a_request_has_the_same_limits_in_http_2_and_the_connection_goes_o
             for number in 0..headers {
                 request = request.header(format!("x-{number}"), "v".repeat(value_length));
             }
-            let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
+            let response = sender.send_request(request.body(Full::default()).unwrap()).await.unwrap();
             assert_eq!(response.status(), status, "{path_length} {headers} {value_length}");
         }
         // Of a cookie there may be many pieces.
         let request = (0..200).fold(hyper::Request::get("http://scorebox.test/livez"), |request, number| {
             request.header("cookie", format!("c{number}=1"))
         });
-        let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
+        let response = sender.send_request(request.body(Full::default()).unwrap()).await.unwrap();
         assert_eq!(response.status(), 200);
     });
     assert_healthy(&server);
+}
+
+#[test]
+fn an_answer_in_http_2_that_has_no_body_has_neither_some_of_one_nor_the_length_of_none() {
+    let server = Serve::guest("flood").start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut sender = client_of_http2(&server).await;
+        let long = format!("/{}", "a".repeat(4_094));
+        for (method, path, body, status) in [
+            ("HEAD", &*long, "", 414),
+            ("POST", "/score", r#"{"status": 204, "body_bytes": 10}"#, 204),
+            ("POST", "/score", r#"{"status": 304, "body_bytes": 10}"#, 304),
+        ] {
+            let request = hyper::Request::builder().method(method).uri(format!("http://scorebox.test{path}"));
+            let request = request.header("content-type", "application/json").body(Full::new(Bytes::from(body)));
+            let response = sender.send_request(request.unwrap()).await.unwrap();
+            assert_eq!(response.status(), status);
+            assert_eq!(response.headers().get("content-length"), None, "{status}");
+            let body = response.into_body().collect().await.expect("no error").to_bytes();
+            assert!(body.is_empty(), "{status}: {} bytes", body.len());
+        }
+    });
 }
 
 #[test]

@@ -200,12 +200,17 @@ fn a_connection_that_was_there_before_can_ask_whether_the_server_is_ready_and_is
 
 #[test]
 fn a_connection_that_is_kept_and_idle_does_not_delay_the_end() {
-    assert_idle_does_not_delay_the_end(&Request::get("/"));
+    assert_idle_does_not_delay_the_end(&Request::get("/"), 200);
 }
 
 #[test]
 fn a_connection_that_is_idle_after_a_body_in_chunks_does_not_delay_the_end() {
-    assert_idle_does_not_delay_the_end(&Request::json(IRIS).chunked(7));
+    assert_idle_does_not_delay_the_end(&Request::json(IRIS).chunked(7), 200);
+}
+
+#[test]
+fn a_connection_that_is_idle_after_a_body_that_nobody_wanted_does_not_delay_the_end() {
+    assert_idle_does_not_delay_the_end(&Request::json(IRIS).to("/nowhere"), 404);
 }
 
 #[test]
@@ -219,12 +224,13 @@ fn a_client_of_http_2_that_does_not_confirm_the_end_does_not_delay_it() {
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
 }
 
-/// Has a server end while a connection is kept on which this was asked.
+/// Has a server end while a connection is kept on which this was asked, and answered so.
 #[track_caller]
-fn assert_idle_does_not_delay_the_end(request: &Request) {
+fn assert_idle_does_not_delay_the_end(request: &Request, status: u16) {
     let server = Serve::example("iris-rust").args("--grace 20s").start();
     let mut idle = server.connect();
-    assert_eq!(idle.send(request).expect("it is answered").status, 200);
+    let answer = idle.send(request).expect("it is answered");
+    assert_eq!((answer.status, answer.header("connection")), (status, None), "it is kept");
     let _unused = server.connect();
     let start = Instant::now();
     assert_eq!(server.stop().code, Some(0));

@@ -132,6 +132,20 @@ fn a_stream_that_begins_with_a_status_that_http_does_not_have_is_an_error() {
 }
 
 #[test]
+fn a_stream_that_begins_with_too_many_headers_or_too_long_ones_is_an_error() {
+    let server = serve("--timeout 10s");
+    let long = "x".repeat(300_000);
+    for headers in [json!([["x-long", long]]), json!(vec![["x-many", "1"]; 1000])] {
+        let request = json!({"headers": headers, "count": null, "piece_bytes": 1000});
+        let response = server.score(&request.to_string());
+        response.assert_error(500, "An unexpected internal error occurred. Check the logs for more info.");
+        assert_free(&server);
+    }
+    server.logged("run() set headers of 300028 bytes, more than the 262144 that a response may have");
+    server.logged("run() set 1001 headers, more than the 1000 that a response may have");
+}
+
+#[test]
 fn a_client_that_goes_away_ends_the_scorer_whether_it_sends_or_computes() {
     let server = serve("--timeout 60s");
     for request in [json!({"count": null, "piece_bytes": 10_000}), json!({"pieces": ["first"], "end": "spin"})] {

@@ -28,7 +28,7 @@ impl Response {
         Ok(Self::new("application/json", serde_json::to_vec(value)?))
     }
 
-    /// The same response with another status, 200 to 599.
+    /// The same response with another status, 200 to 999.
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = status;

@@ -22,7 +22,7 @@ use crate::access_log::{self, ACCESS_LOGGER, Access};
 use crate::body::BodyBudget;
 use crate::deployed::{DeployError, Deployed, Plan};
 use crate::directory::{Address, Directory};
-use crate::endpoint::{Endpoint, MODEL_DEPLOYMENT};
+use crate::endpoint::{DEFAULT, Endpoint, MODEL_DEPLOYMENT};
 use crate::error::{Error, RUN_FUNCTION_FAILED, python_bool};
 use crate::ids::{self, RequestIds};
 use crate::metrics::{Journal, Metrics};
@@ -138,6 +138,11 @@ impl App {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Whether it says so.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
     /// The service that answers requests.
     pub fn router(self: &Arc<Self>) -> Router {
         let contract = |route: Route| {
@@ -194,7 +199,8 @@ impl App {
             Err(error) => (error.ids().clone(), Err(Error::Id(error))),
         };
         let recorder = Recorder::of_request(&self.telemetry, &ids, &parts).filter(|_| route != Route::Health);
-        let span = tracing::info_span!("request", request_id = %ids.request_id(), client_request_id = ids.client_request_id().as_deref());
+        // Of the highest level, so that records have the ids whatever level the log has.
+        let span = tracing::error_span!("request", request_id = %ids.request_id(), client_request_id = ids.client_request_id().as_deref());
         let answered = async {
             if ids.deprecated_header_used() {
                 tracing::warn!(target: "azmlinfsrv", "{}", ids::DEPRECATION_WARNING);
@@ -261,10 +267,10 @@ impl App {
             _ => {}
         }
         let tokens = self.settings.tokens.as_deref();
-        let endpoint = self.directory.find(address, parts, tokens).inspect_err(|error| {
-            if matches!(error, Error::Unauthorized) {
-                self.metrics.unauthorized();
-            }
+        let endpoint = self.directory.find(address, parts, tokens).inspect_err(|error| match error {
+            Error::Unauthorized => self.metrics.unauthorized(),
+            // It is for no endpoint.
+            error => self.metrics.refused(DEFAULT, error),
         })?;
         let chosen = endpoint.choose(&parts.headers).ok_or(Error::NoDeployment);
         let answered_by = chosen.as_ref().ok().and_then(|chosen| HeaderValue::from_str(&chosen.name).ok());
@@ -272,10 +278,13 @@ impl App {
             Route::Score => score::score(self, chosen?, ids, parts, body, recorder).await,
             _ if parts.method == Method::OPTIONS => Ok(options()),
             Route::Health => Ok(text("Healthy")),
-            Route::Swagger => swagger(&chosen?.slot.swagger().await?, parts.uri.query()),
+            Route::Swagger => {
+                let documents = chosen?.slot.swagger().await;
+                documents.and_then(|documents| swagger(&documents, parts.uri.query()))
+            }
         };
-        if let Err(Error::Quota { quota, .. }) = &answer {
-            self.metrics.refused(endpoint.tenant.name(), quota);
+        if let Err(error) = &answer {
+            self.metrics.refused(endpoint.tenant.name(), error);
         }
         if let (false, Ok(response), Some(name)) = (endpoint.is_single(), &mut answer, answered_by) {
             response.headers_mut().insert(&MODEL_DEPLOYMENT, name);
@@ -284,7 +293,7 @@ impl App {
     }
 
     fn ready(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed) && (self.settings.tenants || self.directory.single().is_some())
+        !self.is_draining() && (self.settings.tenants || self.directory.single().is_some())
     }
 }
 

@@ -105,7 +105,7 @@ impl AsRef<[u8]> for Charged {
     }
 }
 
-/// Charges an account for a copy of a body, until the share is dropped.
+/// Charges an account for so many bytes, until the share is dropped.
 pub(crate) fn charge(bytes: u64, account: &Arc<Account>) -> Result<Share, Error> {
     let mut share = Share::of(account);
     share.take(bytes)?;

@@ -18,6 +18,7 @@ use crate::ids::IdTooLong;
 use crate::input::InputError;
 use crate::python_json;
 use crate::swagger::SwaggerError;
+use crate::tenant;
 
 /// `x-ms-run-function-failed`: whether it was the scorer that failed.
 pub(crate) static RUN_FUNCTION_FAILED: HeaderName = HeaderName::from_static("x-ms-run-function-failed");
@@ -159,7 +160,24 @@ impl Error {
                 | Self::NotLoaded { .. }
                 | Self::Unauthorized
                 | Self::NoDeployment
+                | Self::NotFound
         )
+    }
+
+    /// What the request is refused for, as a label; none where it is not refused but wrong, or where the scorer failed.
+    pub(crate) fn refusal(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Quota { quota, .. } => *quota,
+            Self::BodyBudget => tenant::BODIES,
+            Self::BodyTooLarge(_) => tenant::BODY_SIZE,
+            Self::BodyTimeout => tenant::BODY_TIME,
+            Self::Refused(Refused::Stopping) => tenant::STOPPING,
+            Self::Refused(Refused::WaitedTooLong) => tenant::WAITING,
+            Self::Refused(_) => tenant::ALL_REQUESTS,
+            Self::NotLoaded { .. } => tenant::LOADING,
+            Self::NotReady => tenant::NOTHING,
+            _ => return None,
+        })
     }
 
     /// Seconds after which it may be tried again.

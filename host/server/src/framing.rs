@@ -114,17 +114,23 @@ impl Heads {
         self.protocol == Protocol::Http2
     }
 
-    /// Whether a request has begun to come that has not been begun to be answered.
+    /// Whether a request has begun to come that has not been begun to be answered. What cannot be followed is taken for one:
+    /// no more time is given to it than to a head.
     pub(crate) fn request_is_coming(&self) -> bool {
         match self.protocol {
             Protocol::Unknown(bytes) => bytes > 0,
             Protocol::Http1 => {
                 !self.complete.is_empty()
-                    || self.place == Place::Header
+                    || matches!(self.place, Place::Header | Place::Lost)
                     || (self.place == Place::RequestLine && self.begun)
             }
             Protocol::Http2 => false,
         }
+    }
+
+    /// Whether some of a request is still to come, as far as can be told.
+    pub(crate) fn is_within_request(&self) -> bool {
+        self.place != Place::RequestLine
     }
 
     /// The head of the request that begins.

@@ -69,9 +69,11 @@ impl LogTail {
         }
     }
 
-    /// The lines after that of a number, oldest first; of more than `limit` the last.
+    /// The lines after that of a number, oldest first; of more than `limit` the last. A number beyond the last line's is one
+    /// of before the server was started again, and all lines are after that.
     pub fn after(&self, number: u64, limit: usize) -> Vec<LogLine> {
         let state = self.lock();
+        let number = if number > state.last { 0 } else { number };
         let newer = state.lines.iter().rev().take_while(|line| line.number > number).take(limit);
         let mut lines: Vec<_> = newer.cloned().collect();
         lines.reverse();
@@ -105,5 +107,18 @@ mod tests {
         tail.write(Some("id"), LogLevel::Error, &"ä".repeat(MAX_BYTES));
         let last = tail.after(5000, 10).remove(0);
         assert_eq!((last.text.len(), last.request_id.as_deref(), &*last.level), (MAX_LINE + 3, Some("id"), "error"));
+    }
+
+    #[test]
+    fn who_has_read_more_lines_than_there_are_is_given_all_of_them() {
+        let tail = LogTail::default();
+        assert_eq!(tail.after(7, 10), []);
+        tail.write(None, LogLevel::Info, "first");
+        tail.write(None, LogLevel::Info, "second");
+        let all = tail.after(0, 10);
+        assert_eq!(all.len(), 2);
+        assert_eq!(tail.after(7, 10), all);
+        assert_eq!(tail.after(3, 10), all);
+        assert_eq!(tail.after(2, 10), [], "who has read the last waits for the next");
     }
 }

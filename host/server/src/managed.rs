@@ -68,5 +68,6 @@ mod tests {
         assert_eq!(translated(Err(Error::Timeout(Duration::from_secs(1)))), (408, None));
         assert_eq!(translated(Err(Error::BodyTooLarge(1))), (413, None));
         assert_eq!(translated(Err(Error::Refused(Refused::Stopping))), (503, None));
+        assert_eq!(translated(Err(Error::NotFound)), (404, None));
     }
 }

@@ -19,12 +19,15 @@ use prometheus_client::registry::{Registry, Unit};
 use scorebox_sandbox::{Fault, Outcome};
 
 use crate::app::App;
+use crate::error::Error;
 use crate::log_tail::LogTail;
 use crate::parking::{Measured, Occupancy, Parking};
 use crate::tenant;
 
-/// What becomes of a request that gets to a scorer, as a label.
+/// What becomes of a request that a deployment is to answer, as a label.
 const OUTCOMES: [&str; 7] = ["answered", "bad_input", "failed", "timed_out", "trapped", "out_of_memory", "refused"];
+/// The place of the last of them.
+const REFUSED: usize = OUTCOMES.len() - 1;
 
 /// The labels of a deployment.
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -108,7 +111,8 @@ impl Metrics {
             Unit::Seconds,
             durations.clone(),
         );
-        registry.register("refusals", "Requests that were refused by a quota of their tenant", refusals.clone());
+        let help = "Requests that were refused by a quota of their tenant, or by a limit of the server";
+        registry.register("refusals", help, refusals.clone());
         registry.register("unauthorized_requests", "Requests without a key that opens anything", unauthorized.clone());
         let revisions = Family::default();
         let stages = Family::new_with_constructor(buckets as fn() -> Histogram);
@@ -173,8 +177,11 @@ impl Metrics {
         self.unauthorized.inc();
     }
 
-    pub(crate) fn refused(&self, tenant: &str, quota: &'static str) {
-        self.refusals.get_or_create(&RefusalLabels { tenant: tenant.to_owned(), quota }).inc();
+    /// Takes note of why a request of a tenant is not answered, if it is refused.
+    pub(crate) fn refused(&self, tenant: &str, error: &Error) {
+        if let Some(quota) = error.refusal() {
+            self.refusals.get_or_create(&RefusalLabels { tenant: tenant.to_owned(), quota }).inc();
+        }
     }
 
     /// Takes note of a revision that was made ready, or failed.
@@ -278,6 +285,11 @@ impl Journal {
         self.durations.observe(took.as_secs_f64());
     }
 
+    /// Takes note of a request that was refused before its scorer was asked.
+    pub(crate) fn refused(&self) {
+        self.requests[REFUSED].inc();
+    }
+
     pub(crate) fn mirrored(&self, outcome: &Outcome) {
         self.mirrored[index(outcome)].inc();
     }
@@ -292,7 +304,7 @@ fn index(outcome: &Outcome) -> usize {
         Outcome::Fault(Fault::TimedOut(_)) | Outcome::Deadline(_) => 3,
         Outcome::Trap(_) => 4,
         Outcome::OutOfMemory { .. } => 5,
-        Outcome::Refused(_) => 6,
+        Outcome::Refused(_) => REFUSED,
     }
 }
 

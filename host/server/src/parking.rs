@@ -463,3 +463,37 @@ impl Parking {
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A deployment that never comes back.
+    #[derive(Debug)]
+    struct Gone;
+
+    impl Load for Gone {
+        fn find(&self) -> Result<Option<Deployed>, String> {
+            Err("it is gone".to_owned())
+        }
+
+        fn seal(&self) -> Result<Deployed, String> {
+            Err("it is gone".to_owned())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_come_back_is_tried_again_after_a_second_then_less_often_up_to_once_a_minute() {
+        let parking = Parking::new(ParkingSettings::default());
+        let slot = parking.parked("acme/iris/blue", Box::new(Gone));
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+            let Err(Error::NotLoaded { after }) = slot.deployed().await else { panic!("it came back") };
+            assert_eq!(after, Duration::from_secs(seconds));
+            // Who asks before that is told when it is.
+            let Err(Error::NotLoaded { after }) = slot.deployed().await else { panic!("it came back") };
+            assert!(after <= Duration::from_secs(seconds), "{after:?}");
+            let State::Failed { until, .. } = &mut *slot.state() else { panic!("it did not fail") };
+            *until = Instant::now();
+        }
+    }
+}

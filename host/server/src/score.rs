@@ -45,6 +45,12 @@ const EXITS: [&str; 3] = ["GeneratorExit", "KeyboardInterrupt", "SystemExit"];
 /// Headers that a scorer's response may have.
 const MAX_HEADERS: usize = 1000;
 
+/// Bytes that they may have together. Nobody is charged for them while the client takes its time.
+const MAX_HEADER_BYTES: usize = 256 * 1024;
+
+/// Bytes that a mirror's copy of a request is charged for besides its body and its headers: as many as its target may have.
+const COPY_COST: usize = 4 * 1024;
+
 /// Bytes of the name of a header that the log shows when it is not valid.
 const SHOWN_NAME: usize = 200;
 
@@ -93,15 +99,26 @@ pub(crate) async fn score(
             _ => {}
         }
     }
+    let note_refusal = |error: &Error| {
+        if error.refusal().is_some() {
+            deployed.journal.refused();
+        }
+    };
     if !is_admitted {
-        tenant.admits(&app.sandbox)?;
+        tenant.admits(&app.sandbox).inspect_err(note_refusal)?;
     }
-    let (mut request, share) = receive(app, &tenant, deployed.mode, ids, parts, body).await?;
+    // The text of a form is empty in what is recorded, as in what the model gets.
+    let is_form = deployed.mode == InputMode::Plain && parts.method == Method::POST && input::is_form(&parts.headers);
+    let received = receive(app, &tenant, deployed.mode, ids, parts, body).await;
+    let (mut request, share) = received.inspect_err(note_refusal)?;
     if is_keyed {
         request.headers.retain(|(name, value)| !credentials::is_credential(name, value));
     }
     let models = app.settings.model_data.as_ref().filter(|_| recorder.is_some());
-    let data = models.and_then(|models| Some((models, recorded(str::from_utf8(&request.body).ok()?).to_owned())));
+    let data = models.and_then(|models| {
+        let input = if is_form { "" } else { recorded(str::from_utf8(&request.body).ok()?) };
+        Some((models, input.to_owned()))
+    });
     let log = Arc::new(ScorerLog::for_request(&app.settings, &request.id, recorder.cloned(), &deployed.journal));
     if let Some(mirror) = mirror {
         copy_to(app, Arc::clone(&tenant), mirror, deployed.mode, &request);
@@ -119,7 +136,8 @@ pub(crate) async fn score(
 /// Gives a mirror a copy of a request. Nobody waits for it, and its answer is dropped.
 fn copy_to(app: &Arc<App>, tenant: Arc<Tenant>, mirror: Arc<Slot>, mode: InputMode, request: &Request) {
     // What is live comes first: a copy is the first thing that is left out.
-    let Ok(share) = body::charge(request.body.len() as u64, tenant.bodies()) else { return };
+    let bytes = request.body.len() + header_bytes(&request.headers) + COPY_COST;
+    let Ok(share) = body::charge(bytes as u64, tenant.bodies()) else { return };
     let (app, request) = (Arc::clone(app), request.clone());
     let copied = async move {
         // Why it is not loaded is in the log.
@@ -343,6 +361,11 @@ fn response(status: u16, scored: Vec<(String, Vec<u8>)>, took: Duration, body: B
         tracing::error!(target: "azmlinfsrv", "run() set {} headers, more than the {MAX_HEADERS} that a response may have", scored.len());
         return Err(Error::Internal);
     }
+    let bytes = header_bytes(&scored);
+    if bytes > MAX_HEADER_BYTES {
+        tracing::error!(target: "azmlinfsrv", "run() set headers of {bytes} bytes, more than the {MAX_HEADER_BYTES} that a response may have");
+        return Err(Error::Internal);
+    }
     let mut headers = HeaderMap::with_capacity(scored.len() + 8);
     for (name, value) in scored {
         append(&mut headers, &name, value);
@@ -357,6 +380,11 @@ fn response(status: u16, scored: Vec<(String, Vec<u8>)>, took: Duration, body: B
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     Ok(response)
+}
+
+/// Bytes of the names and values of headers.
+fn header_bytes(headers: &[(String, Vec<u8>)]) -> usize {
+    headers.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
 
 /// How long a connection stays open that is about to be cut: it forgets what it has not written by then.

@@ -12,14 +12,24 @@ use crate::body::{Account, BodyBudget};
 use crate::endpoint::DEFAULT;
 use crate::error::Error;
 
-// The quotas that requests are refused by, as clients are told and as labels have them.
+// What requests are refused for, as labels have it. First the quotas, which clients are told.
 const RATE: &str = "requests per second";
 const REQUESTS: &str = "requests at the same time";
 const MEMORY: &str = "memory";
 const CPU: &str = "CPU time";
 pub(crate) const BODIES: &str = "memory for bodies";
+// Then the limits of the server.
+pub(crate) const ALL_REQUESTS: &str = "all requests at the same time";
+pub(crate) const WAITING: &str = "time to wait";
+pub(crate) const BODY_SIZE: &str = "size of a body";
+pub(crate) const BODY_TIME: &str = "time for a body";
+// Then what it cannot do, or not now.
+pub(crate) const LOADING: &str = "loading";
+pub(crate) const NOTHING: &str = "nothing to serve";
+pub(crate) const STOPPING: &str = "stopping";
 /// All of them.
-pub(crate) const REFUSING: [&str; 5] = [RATE, REQUESTS, MEMORY, CPU, BODIES];
+pub(crate) const REFUSING: [&str; 12] =
+    [RATE, REQUESTS, MEMORY, CPU, BODIES, ALL_REQUESTS, WAITING, BODY_SIZE, BODY_TIME, LOADING, NOTHING, STOPPING];
 
 /// What the requests of a tenant may use together. The limits of the server hold as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use scorebox_tests::wait::eventually;
-use scorebox_tests::{Request, Response, Server};
+use scorebox_tests::{Request, Response, Server, fixtures};
 use serde_json::json;
 
 use crate::{answer, assert_script_failed, folder, serve, start};
@@ -28,11 +28,12 @@ fn assert_well(server: &Server) {
 fn a_script_that_ends_badly_fails_its_request_and_no_other() {
     let server = start_ends();
     assert_well(&server);
-    for bad in ["recursion", "deep repr", "exit", "quit", "abort", "sigabrt", "segfault", "kill", "interrupt"] {
+    let exits = ["exit", "interrupt", "own exit", "cancelled"];
+    for bad in ["recursion", "deep repr", "quit", "abort", "sigabrt", "segfault", "kill"].iter().chain(&exits) {
         let response = end(&server, bad);
         assert_eq!(response.status, 500, "{bad}: {response:?}; {}", server.process().said());
-        // What asks for the end of Python is answered with a page, as there.
-        if matches!(bad, "exit" | "interrupt") {
+        // What asks for the end of Python, and all else that is no `Exception`, is answered with a page, as there.
+        if exits.contains(bad) {
             assert_eq!(response.header("content-type"), Some("text/html"), "{bad}: {response:?}");
         } else {
             assert!(response.json()["message"].is_string(), "{bad}: {response:?}");
@@ -40,6 +41,7 @@ fn a_script_that_ends_badly_fails_its_request_and_no_other() {
         assert_well(&server);
     }
     server.logged("RecursionError: ");
+    server.logged("CancelledError");
 }
 
 #[test]
@@ -61,6 +63,42 @@ fn a_body_that_does_not_fit_into_the_memory_fails_its_request_and_no_other() {
     server.logged("it needed more memory than the limit of 167772160 bytes");
     assert_well(&server);
 }
+
+#[test]
+fn a_body_of_which_there_is_room_for_one_copy_and_not_for_two_is_scored() {
+    let folder = fixtures::folder(&[("score.py", LEFT)]);
+    let server = serve(folder.path()).args("--memory 192MiB --max-body 192MiB").start();
+    let score = |length: usize| {
+        let response = server.send(&Request::score(vec![b'x'; length]));
+        assert_eq!(response.status, 200, "{length}: {response:?}; {}", server.process().said());
+        response.json()
+    };
+    let left = score(1)["left"].as_u64().and_then(|left| usize::try_from(left).ok()).expect("a number of MiB");
+    let length = (left << 20) / 3 * 2;
+    assert!(left >= 40, "there is too little memory for the test: {left} MiB");
+    assert_eq!(score(length)["length"], length);
+}
+
+/// A script that takes bodies as they are, and says how many bytes there were and how many MiB of memory are left then.
+const LEFT: &str = "
+from azureml_inference_server_http.api.aml_request import rawhttp
+
+
+def init():
+    pass
+
+
+@rawhttp
+def run(request):
+    length, blocks = len(request.get_data()), []
+    try:
+        while True:
+            blocks.append(bytearray(1 << 20))
+    except MemoryError:
+        left = len(blocks)
+        blocks.clear()
+    return {'length': length, 'left': left}
+";
 
 #[test]
 fn a_script_that_does_not_end_is_stopped_whatever_it_does() {

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 
 use crate::{answer, folder, serve};
 
-/// Bytes that `/tmp` may have.
+/// Bytes and entries that `/tmp` may have.
 const TEMPORARY: u64 = 128 << 20;
+const ENTRIES: u64 = 10_000;
 
 fn start() -> Server {
     let folder = folder("files");
@@ -55,6 +56,9 @@ fn temporary_files_have_a_limit() {
         assert_eq!(filled["error"], "No space left on device");
         let written = filled["written"].as_u64().expect("a number of bytes");
         assert!((TEMPORARY / 2..=TEMPORARY).contains(&written), "{written} bytes");
+        let crowded = answer(&server, &json!({"action": "crowd", "most": 2 * ENTRIES}));
+        // One is there from `init()`.
+        assert_eq!(crowded, json!({"made": ENTRIES - 1, "error": "No space left on device"}));
     }
     assert_eq!(act(&server, "temporary"), json!(["from-init"]));
 }

@@ -7,6 +7,7 @@ mod forbidden;
 mod fresh;
 mod interpreter;
 mod log;
+mod older;
 mod preload;
 mod start;
 mod streams;

@@ -6,7 +6,7 @@ use scorebox_tests::http2::{Connection, code, data, flag, frame, get, kind, post
 use scorebox_tests::wait::{PATIENCE, eventually};
 use scorebox_tests::{Client, Request, Serve, Server};
 
-use crate::health::answers_throughout;
+use crate::health::{answers_throughout, memory};
 
 const LARGE: usize = 12_000_000;
 
@@ -145,6 +145,35 @@ fn a_scorer_that_streams_to_a_client_that_takes_nothing_is_stopped_long_before_i
         while connection.read(PATIENCE).expect("a frame").expect("the connection is open").kind != kind::HEADERS {}
         assert_free();
     });
+}
+
+#[test]
+fn streams_that_are_not_taken_keep_little_of_scorers_that_have_gone() {
+    const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
+    const CLIENTS: usize = 20;
+    // One scorer after the other: what each of them leaves is added to what those before it have left.
+    let limits = "--max-running 1 --timeout 500ms --queue-timeout 30s --max-bodies 60MB --write-timeout 60s";
+    let server = Serve::guest("streams").args(limits).start();
+    let assert_free = || server.score(r#"{"end": "early"}"#).assert_error(400, "nothing is sent");
+    assert_free();
+    let before = memory(&server);
+    let start = Instant::now();
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = server.connect();
+            client.take_little().expect("a connection");
+            let request = Request::json(r#"{"count": 4, "piece_bytes": 20000000}"#);
+            client.write(&request.to_bytes()).expect("the server listens");
+            assert_eq!(client.read_head().expect("a head").status, 200);
+            client
+        })
+        .collect();
+    assert_free();
+    // All of it would be 1.6 GB.
+    let grown = || memory(&server).saturating_sub(before);
+    eventually(Duration::from_secs(10), "there is little left", || grown() < 150 << 20);
+    assert!(start.elapsed() < WRITE_TIMEOUT, "{:?}: they may have been given up", start.elapsed());
+    drop(clients);
 }
 
 #[test]

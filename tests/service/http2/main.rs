@@ -248,6 +248,6 @@ fn the_server_does_what_the_standard_says_but_for_what_is_written_down() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     println!("{conforming} of {} cases are as the standard has them", cases.len());
-    assert_eq!(conforming + DEVIATIONS.len(), cases.len(), "a deviation is of no case");
+    assert_eq!((conforming, DEVIATIONS.len(), cases.len()), (145, 28, 173), "as many as the specification says");
     assert_eq!(server.get("/livez").status, 200);
 }

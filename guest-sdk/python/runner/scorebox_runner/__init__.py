@@ -144,7 +144,7 @@ def _init() -> None:
         _warn_of_global_state()
     _script.invoke_init()
     _description = schemas.describe(_script)
-    _context = context.enter()
+    _context = context.enter(is_raw=_script.mode is script.Mode.RAW)
     _warm_up()
     randomness.settle()
     _rehearse()

@@ -20,7 +20,7 @@ from .head import RequestHead
 class ScoringContext(RequestContext):
     """The context of the one request that an instance serves."""
 
-    def __init__(self, app_context: AppContext) -> None:
+    def __init__(self, app_context: AppContext, is_raw: bool) -> None:
         # The base class would build the request, which there is none of before the snapshot.
         self.app = app_context.app
         self.flashes = None
@@ -28,13 +28,15 @@ class ScoringContext(RequestContext):
         self._after_request_functions = []
         self._cv_tokens = []
         self._globals = app_context.g
+        self._is_raw = is_raw
         self._head: RequestHead | None = None
         self._body = b""
 
     def begin(self, head: RequestHead, body: bytes) -> None:
         """Says which request it is. `flask.g` gets the ids that the contract gives it."""
         self._head = head
-        self._body = body
+        # The input of a GET request is made of its query, unless the request itself is the input.
+        self._body = body if self._is_raw or head.method != "GET" else b""
         self._globals.request_id = head.request_id
         self._globals.client_request_id = head.client_request_id
 
@@ -58,6 +60,9 @@ class ScoringContext(RequestContext):
         request.json_module = self.app.json
         request.url_rule = next(self.app.url_map.iter_rules("main.handle_score"))
         request.view_args = {}
+        if not self._is_raw:
+            # As in the original, the input has been read: there is no data of a form any more, and nothing in the stream.
+            request.get_data(parse_form_data=True)
         return request
 
     @cached_property
@@ -99,8 +104,8 @@ class ScoringContext(RequestContext):
         _cv_request.reset(token)
 
 
-def enter() -> ScoringContext:
-    """Makes the Flask application and enters its contexts, for good."""
+def enter(is_raw: bool) -> ScoringContext:
+    """Makes the Flask application and enters its contexts, for good. `is_raw`: `run()` gets the request itself."""
     app = flask.Flask(
         "azureml_inference_server_http", root_path=os.environ.get("AML_APP_ROOT", os.getcwd()), static_folder=None
     )
@@ -109,6 +114,6 @@ def enter() -> ScoringContext:
     app.register_blueprint(main)
     app_context = app.app_context()
     app_context.push()
-    context = ScoringContext(app_context)
+    context = ScoringContext(app_context, is_raw)
     context.push()
     return context

@@ -25,6 +25,11 @@ class RequestHead:
         """`GET`, `POST`, ..."""
         return self._rest.partition("\n")[0]
 
+    def content_type(self) -> str:
+        """The `Content-Type`, the last one where there are several; empty where there is none."""
+        _, found, rest = self._rest.rpartition("\ncontent-type: ")
+        return rest.partition("\n")[0] if found else ""
+
     def headers(self) -> list[tuple[str, str]]:
         """Name in lower case and value of each header, in the order sent.
 

@@ -83,6 +83,8 @@ class _NumpyRandomness:
         self._mersenne_states: list[Any] = []
         self._other_states: list[Any] = []
         self._bit_generators: list[Any] = []
+        self._sequences: list[Any] = []
+        self._legacy_sequence: Any = None
 
     def watch(self) -> None:
         after_import("numpy.random", self._watch)
@@ -129,7 +131,9 @@ class _NumpyRandomness:
             return
         numpy_random = self._numpy
         legacy = numpy_random.mtrand._rand
-        states, bit_generators = [], []
+        states, bit_generators, sequences = [], [], []
+        # What the script has frozen would not be found. The snapshot freezes it again.
+        gc.unfreeze()
         # Not isinstance: objects that pretend to be of another class may do anything when asked.
         for candidate in gc.get_objects():
             kind = type(candidate)
@@ -137,6 +141,8 @@ class _NumpyRandomness:
                 states.append(candidate)
             elif issubclass(kind, numpy_random.BitGenerator):
                 bit_generators.append(candidate)
+            elif issubclass(kind, numpy_random.SeedSequence):
+                sequences.append(candidate)
         owned = {id(state._bit_generator) for state in [*states, legacy]}
         unseeded = [state for state in states if self._is_unseeded(state._bit_generator)]
         if self._global_unseeded:
@@ -147,6 +153,8 @@ class _NumpyRandomness:
             (self._mersenne_states if is_mersenne else self._other_states).append(state)
         self._bit_generators = [bits for bits in bit_generators if id(bits) not in owned and self._is_unseeded(bits)]
         self._bit_generators += [state._bit_generator for state in self._other_states]
+        drawn = filter(self._is_drawn, sequences)
+        self._sequences = [sequence for sequence in drawn if sequence is not self._legacy_sequence]
 
     def begin_anew(self) -> None:
         self.find()
@@ -154,17 +162,32 @@ class _NumpyRandomness:
         self._bit_generators += [state._bit_generator for state in self._mersenne_states]
         self._mersenne_states, self._other_states = [], [*self._mersenne_states, *self._other_states]
         self.renew()
+        if self._numpy is not None:
+            # A request seeds NumPy's functions without it, and would only lose time with it.
+            self._legacy_sequence = self._numpy.mtrand._rand._bit_generator.seed_seq
 
     def _is_unseeded(self, bit_generator: Any) -> bool:
-        entropy = getattr(getattr(bit_generator, "seed_seq", None), "entropy", None)
+        return self._is_drawn(getattr(bit_generator, "seed_seq", None))
+
+    def _is_drawn(self, sequence: Any) -> bool:
+        entropy = getattr(sequence, "entropy", None)
         return isinstance(entropy, int) and entropy in self._entropies
 
     def renew(self) -> None:
+        for sequence in self._sequences:
+            # Draws new entropy, and goes on counting children.
+            self._numpy.SeedSequence.__init__(
+                sequence,
+                spawn_key=sequence.spawn_key,
+                pool_size=sequence.pool_size,
+                n_children_spawned=sequence.n_children_spawned,
+            )
         for state in self._mersenne_states:
             # 128 bits, as `seed()` draws, in a tenth of its time.
             state.seed(sys.modules["numpy"].frombuffer(os.urandom(16), "u4"))
+        renewed = set(map(id, self._sequences))
         for bits in self._bit_generators:
-            fresh = type(bits)()
+            fresh = type(bits)(bits.seed_seq if id(bits.seed_seq) in renewed else None)
             bits.__setstate__((fresh.state, fresh.seed_seq))
         for state in self._other_states:
             # Forgets the second number of a pair that was drawn.

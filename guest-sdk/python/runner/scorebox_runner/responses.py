@@ -18,6 +18,9 @@ from .errors import UserScriptException, UserScriptTimeout, safe_text
 
 _log = logging.getLogger("azmlinfsrv")
 
+_EXITS = (GeneratorExit, KeyboardInterrupt, SystemExit)
+"""What asks for the end of the process, by the names that the host knows."""
+
 Answer = tuple[bytes, bytes]
 """Head and body."""
 
@@ -133,8 +136,15 @@ def _exception(error: BaseException) -> bytes:
     cause = error.__cause__ if isinstance(error, UserScriptException | UserScriptTimeout) else error
     cause = cause or error
     return json.dumps(
-        {"kind": type(cause).__name__, "message": safe_text(cause), "traceback": _traceback(error)}
+        {"kind": _kind(cause), "message": safe_text(cause), "traceback": _traceback(error)}
     ).encode()
+
+
+def _kind(error: BaseException) -> str:
+    """The name of an exception's type. What is no `Exception` ends the process as well, and is called as what does."""
+    if isinstance(error, Exception):
+        return type(error).__name__
+    return next((kind.__name__ for kind in _EXITS if isinstance(error, kind)), SystemExit.__name__)
 
 
 def _traceback(error: BaseException) -> str:

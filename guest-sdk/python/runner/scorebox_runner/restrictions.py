@@ -2,11 +2,14 @@
 
 The system refuses them anyway, with messages that name neither the reason nor a way out. Here they are refused in the
 script's words. Nothing here is a barrier: that is the sandbox.
+
+What scripts may call all the same, as on Linux and up to Python 3.13, is here too: `time.tzset`, `asyncio.get_event_loop`.
 """
 
 import errno
 import os
 import threading
+import time
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -31,6 +34,9 @@ def install() -> None:
     os.environ.setdefault("JOBLIB_MULTIPROCESSING", "0")
     threading.Thread.start = _no_thread
     os.system = _no_process
+    if not hasattr(time, "tzset"):
+        # Local time is UTC, whatever `TZ` says.
+        time.tzset = lambda: None
     after_import("socket", _restrict_socket)
     after_import("subprocess", _restrict_subprocess)
     after_import("multiprocessing.process", _restrict_process)
@@ -38,6 +44,7 @@ def install() -> None:
     after_import("multiprocessing.pool", _restrict_pool)
     after_import("concurrent.futures.process", _restrict_process_pool)
     after_import("asyncio.selector_events", _restrict_event_loop)
+    after_import("asyncio.events", _make_event_loops)
 
 
 def _no_thread(*_: Any, **__: Any) -> NoReturn:
@@ -97,3 +104,17 @@ def _restrict_event_loop(selector_events: ModuleType) -> None:
     loop._make_self_pipe = lambda self: None
     loop._close_self_pipe = lambda self: None
     loop._write_to_self = lambda self: None
+
+
+def _make_event_loops(events: ModuleType) -> None:
+    """`asyncio.get_event_loop()` makes a loop where there is none, as it does by itself up to Python 3.13."""
+    policy = getattr(events, "_BaseDefaultEventLoopPolicy", None)
+    if policy is None:
+        return
+
+    def get_event_loop(self: Any) -> Any:
+        if self._local._loop is None:
+            self.set_event_loop(self.new_event_loop())
+        return self._local._loop
+
+    policy.get_event_loop = get_event_loop

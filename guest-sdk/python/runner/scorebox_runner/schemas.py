@@ -5,8 +5,8 @@ from typing import Any
 
 from .script import Script, is_decorated
 
-_VERSIONS = {"2.0": "v2", "3.0": "v3", "3.1": "v3-1"}
-"""From inference_schema's names of OpenAPI versions to the host's."""
+_VERSIONS = {"v2": {"2", "2.0"}, "v3": {"3", "3.0"}, "v3-1": {"3.1"}}
+"""From the host's names of OpenAPI versions to those that types have for them. What else a type names is none."""
 
 
 def describe(script: Script) -> bytes:
@@ -20,7 +20,8 @@ def describe(script: Script) -> bytes:
 
         description["input"] = _text(schema_util.get_input_schema(script.run))
         description["output"] = _text(schema_util.get_output_schema(script.run))
-        versions = [_VERSIONS[version] for version in schema_util.get_supported_versions(script.run)]
+        supported = schema_util.get_supported_versions(script.run)
+        versions = [version for version, names in _VERSIONS.items() if not names.isdisjoint(supported)]
         description["versions"] = [] if len(versions) == len(_VERSIONS) else versions
     return json.dumps(description).encode()
 

@@ -12,7 +12,9 @@ from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
 from typing import Any
 
+import flask
 from azureml_inference_server_http.api import aml_request
+from werkzeug.exceptions import HTTPException
 
 from . import json_messages
 from .errors import BadInput, UserScriptError, UserScriptException, UserScriptImportException, UserScriptTimeout
@@ -40,11 +42,13 @@ class Script:
     """A script that has been imported and checked."""
 
     def __init__(self, module: ModuleType, path: str) -> None:
-        """Takes the functions `init` and `run` of `module`, `run` from its `driver_module` if it has one.
+        """Takes the functions `init` and `run` of `module`, `run` from its `driver_module` if that is a module that has one.
 
         `path` is for messages. Raises `UserScriptError` when they are not there or not what can be called.
         """
-        driver = getattr(module, "driver_module", module)
+        driver = getattr(module, "driver_module", None)
+        if not (isinstance(driver, ModuleType) and hasattr(driver, "run")):
+            driver = module
         for name, place in (("init", module), ("run", driver)):
             if not hasattr(place, name):
                 raise UserScriptError(f"User script at {path} does not have a {name}() function defined.")
@@ -73,7 +77,7 @@ class Script:
         Raises `BadInput` when the client has to be told that the input is not usable, and whatever else reading it
         raises.
         """
-        arguments = self._arguments(body)
+        arguments = self._arguments(head, body)
         if self._takes_headers:
             arguments[REQUEST_HEADERS] = head.headers_by_title()
         return arguments
@@ -87,15 +91,22 @@ class Script:
         except BaseException as error:
             raise UserScriptException from error
 
-    def _text(self, body: bytes) -> dict[str, Any]:
-        return {self._input: body.decode()}
+    def _text(self, head: RequestHead, body: bytes) -> dict[str, Any]:
+        if head.method != "GET" and "form" in head.content_type().lower():
+            # Flask says what a form is, and has no data of one.
+            try:
+                body = flask.request.get_data()
+            except HTTPException as error:
+                raise BadInput(error.description) from None
+        try:
+            return {self._input: body.decode()}
+        except UnicodeDecodeError as error:
+            raise BadInput(f"Input cannot be decoded as UTF-8: {error}") from None
 
-    def _request(self, _: bytes) -> dict[str, Any]:
-        from flask import request
+    def _request(self, _: RequestHead, __: bytes) -> dict[str, Any]:
+        return {self._input: flask.request}
 
-        return {self._input: request}
-
-    def _members(self, body: bytes) -> dict[str, Any]:
+    def _members(self, _: RequestHead, body: bytes) -> dict[str, Any]:
         if not body:
             raise BadInput("POST body is empty. Expecting a JSON dictionary.")
         try:

@@ -78,14 +78,15 @@ class TwoRequests(unittest.TestCase):
             self.assertEqual(deploy(self, "bit_generator.py", KIND=kind, SEED="42"), "")
             self.assertEqual(in_a_copy(b""), in_a_copy(b""), kind)
 
-    def test_numpys_functions_are_seeded_with_all_of_128_bits(self):
+    def test_the_functions_of_python_and_of_numpy_are_seeded_with_all_of_128_bits(self):
         self.assertEqual(deploy(self, "unseeded.py"), "")
-        drawn = set()
+        drawn = {random.random: set(), numpy.random.rand: set()}
         for place in range(16):
             with mock.patch("os.urandom", lambda bytes: bytes_with_a_one(bytes, place)):
                 runner.randomness.renew()
-            drawn.add(numpy.random.rand())
-        self.assertEqual(len(drawn), 16)
+            for draw, numbers in drawn.items():
+                numbers.add(draw())
+        self.assertEqual([len(numbers) for numbers in drawn.values()], [16, 16])
 
 
 if __name__ == "__main__":

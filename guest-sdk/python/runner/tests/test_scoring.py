@@ -30,6 +30,10 @@ class Plain(unittest.TestCase):
         for body, head, kind, message in (
             (b"exit", "failed", "SystemExit", "bye"),
             (b"interrupt", "failed", "KeyboardInterrupt", ""),
+            # What is no `Exception` is called as what ends the process, which the host knows.
+            (b"own exit", "failed", "SystemExit", ""),
+            (b"cancelled", "failed", "SystemExit", ""),
+            (b"group", "failed", "SystemExit", "both (1 sub-exception)"),
             (b"timeout", "timed-out", "TimeoutError", "mine"),
             (b"silent", "failed", "Silent", "<Silent without a readable message>"),
             (b"chained", "failed", "ValueError", "h\ud800é"),
@@ -89,6 +93,44 @@ class Plain(unittest.TestCase):
         self.assertEqual(score(b"asyncio")[1], b'"later"')
 
 
+class Inputs(unittest.TestCase):
+    def setUp(self):
+        self.assertEqual(deploy(self, "input.py"), "")
+
+    def answer(self, body, content_type, method="POST"):
+        answer = json.loads(score(body, method, query="?a=1", headers=[("content-type", content_type)])[1])
+        self.assertEqual(answer.pop("args"), {"a": "1"})
+        return answer
+
+    def test_a_form_has_no_text_and_flask_has_its_members_and_files(self):
+        for content_type in ("application/x-www-form-urlencoded", "Application/X-WWW-Form-URLEncoded; charset=utf-8"):
+            answer = self.answer(b"a=1&b=%C3%A9", content_type)
+            self.assertEqual(answer, {"text": "", "data": "", "form": {"a": "1", "b": "é"}, "files": {}})
+            self.assertEqual(self.answer(b"a=\xff", content_type), {"text": "", "data": "", "form": {}, "files": {}})
+        part = b'--X\r\nContent-Disposition: form-data; name="f"; filename="n"\r\n\r\n\xff\r\n--X--\r\n'
+        answer = self.answer(part, "multipart/form-data; boundary=X")
+        self.assertEqual(answer, {"text": "", "data": "", "form": {}, "files": {"f": "ÿ"}})
+
+    def test_what_flask_takes_for_no_form_is_text(self):
+        for content_type in ("multipart/form-data", "multipart/form-data; boundary=", "text/form", ""):
+            expected = {"text": "a=é", "data": "a=é", "form": {}, "files": {}}
+            self.assertEqual(self.answer("a=é", content_type), expected)
+        message = b"Input cannot be decoded as UTF-8: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"
+        headers = [("content-type", "multipart/form-data; boundary=")]
+        self.assertEqual(score(b"\xff", headers=headers), (["bad-input"], message))
+
+    def test_a_form_with_more_than_flask_takes_is_refused(self):
+        part = b'--X\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n'
+        headers = [("content-type", "multipart/form-data; boundary=X")]
+        head, message = score(part * 1001 + b"--X--\r\n", headers=headers)
+        self.assertEqual((head, message), (["bad-input"], b"The data value transmitted exceeds the capacity limit."))
+
+    def test_what_is_made_of_a_query_is_not_data_of_the_request(self):
+        expected = {"text": '{"a": 1}', "data": "", "form": {}, "files": {}}
+        for content_type in ("", "application/json", "application/x-www-form-urlencoded"):
+            self.assertEqual(self.answer('{"a": 1}', content_type, "GET"), expected)
+
+
 class Raw(unittest.TestCase):
     def setUp(self):
         self.assertEqual(deploy(self, "raw.py"), "")
@@ -136,7 +178,11 @@ class Raw(unittest.TestCase):
             ],
         )
         head, body = score(query="?type")
-        self.assertEqual((head[:2], body), (["response 503", "Content-Type: a/b"], b"\xff"))
+        status = ["response 503", "Content-Length: 1", "x-ms-run-function-failed: False"]
+        self.assertEqual((head, body), ([*status, "Content-Type: a/b"], b"\xff"))
+        head, body = score(query="?several")
+        status = ["response 200", "Content-Length: 1", "x-ms-run-function-failed: False"]
+        self.assertEqual((head, body), ([*status, "Set-Cookie: a=1", "Set-Cookie: b=2", "content-type: text/plain"], b"x"))
         self.assertEqual(score(query="?type", method="HEAD")[1], b"")
         self.assertEqual(score(query="?broken")[0], ["failed"])
 

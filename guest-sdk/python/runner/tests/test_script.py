@@ -1,6 +1,7 @@
 """How a script is found, checked and called."""
 
 import datetime
+import itertools
 import json
 import types
 import unittest
@@ -9,9 +10,11 @@ from unittest import mock
 from .support import SCRIPTS, deploy, failure, host, runner, score
 
 from inference_schema.parameter_types.standard_py_parameter_type import StandardPythonParameterType
+from inference_schema.schema_decorators import input_schema, output_schema
 
-from scorebox_runner import schema_fixes
+from scorebox_runner import schema_fixes, schemas
 from scorebox_runner.errors import BadInput, UserScriptError
+from scorebox_runner.head import RequestHead
 from scorebox_runner.script import Mode, Script
 
 
@@ -54,11 +57,21 @@ class Signatures(unittest.TestCase):
         def keyword(*, data, color="red"):
             return data
 
-        head = mock.Mock(headers_by_title=lambda: {"X-A": "1"})
+        head = RequestHead(b"id\n\nPOST\nhttp\n/score\n\n127.0.0.1\nx-a: 1")
         for run in (lambda data: data, Callable(), keyword, lambda request_headers, data: data):
             script = script_of(run)
             self.assertEqual(script.mode, Mode.PLAIN)
             self.assertEqual(script.invoke_run(script.arguments(head, "é".encode())), "é")
+
+    def test_a_driver_is_a_module_with_a_run(self):
+        def own(data):
+            return data
+
+        driver = types.ModuleType("driver")
+        for no_driver in (None, "driver", driver, types.SimpleNamespace(run=print)):
+            self.assertIs(script_of(own, driver_module=no_driver).run, own)
+        driver.run = lambda other: other
+        self.assertIs(script_of(own, driver_module=driver).run, driver.run)
 
     def test_raw_and_schema_exclude_each_other(self):
         with (
@@ -109,6 +122,41 @@ class SchemaTypes(unittest.TestCase):
     def test_dates(self):
         sample = StandardPythonParameterType(datetime.date(2020, 1, 2))
         self.assertEqual(sample.deserialize_input("2021-03-04"), datetime.date(2021, 3, 4))
+
+
+class Versions(unittest.TestCase):
+    def versions(self, number, *decorators):
+        def run(data):
+            return data
+
+        # inference_schema knows functions by their names.
+        run.__name__ = f"with_versions_{number}"
+        for decorator in decorators:
+            run = decorator(run)
+        return json.loads(schemas.describe(script_of(run)))["versions"]
+
+    def test_versions_may_have_either_of_their_names_and_others_are_none(self):
+        class Named(StandardPythonParameterType):
+            def supported_versions(self):
+                return self.names
+
+        def named(*names):
+            sample = Named(1)
+            sample.names = list(names)
+            return sample
+
+        for number, (names, versions) in enumerate(
+            (
+                (["2", "3"], ["v2", "v3"]),
+                (["2.0", "3.0"], ["v2", "v3"]),
+                (["3.1", "4", "three"], ["v3-1"]),
+                (["2", "2.0"], ["v2"]),
+                (["2", "3", "3.1"], []),
+            )
+        ):
+            self.assertEqual(self.versions(number, input_schema("data", named(*names))), versions, names)
+        both = input_schema("data", named("2.0", "3")), output_schema(named("2", "3"))
+        self.assertEqual(self.versions("both", *both), ["v3"])
 
 
 class Deployments(unittest.TestCase):
@@ -170,10 +218,12 @@ class WarmUp(unittest.TestCase):
         self.assertEqual(runner._script.run.__globals__["calls"], 32)
         self.assertEqual(self.calls(), {"calls": 33, "data": "x", "g": 3})
 
-    def test_a_long_warm_up_is_cut_short(self):
-        with mock.patch.object(runner, "_LONGEST_WARM_UP", -1):
+    def test_no_more_requests_are_made_once_ten_seconds_are_over(self):
+        # Each takes three, and the fourth is over after twelve; the one below is the fifth.
+        clock = mock.Mock(monotonic=mock.Mock(side_effect=itertools.count(0, 3)))
+        with mock.patch.object(runner, "time", clock):
             self.assertEqual(deploy(self, "counts.py", SCOREBOX_WARM_UP="request.txt"), "")
-        self.assertEqual(self.calls()["calls"], 2)
+        self.assertEqual(self.calls()["calls"], 5)
 
     def test_what_cannot_warm_up_is_refused(self):
         answer = deploy(self, "counts.py", SCOREBOX_WARM_UP="nothing.txt")

@@ -163,6 +163,11 @@ impl Activity {
         (Answering { activity: Arc::clone(self), done: false }, framing)
     }
 
+    /// Whether some of a body that was not wanted is still to come: what has come does no harm.
+    pub(super) fn leaves_unread(&self) -> bool {
+        self.left_unread.load(Ordering::Relaxed) && self.heads().is_within_request()
+    }
+
     /// All that has come will have been looked at before more is read.
     pub(super) fn begin_turn(&self) {
         self.turn.store(TURN, Ordering::Relaxed);
@@ -268,4 +273,40 @@ impl Activity {
 async fn hung_up(stream: &TcpStream) -> bool {
     let ready = timeout(Duration::ZERO, stream.ready(Interest::READABLE)).await;
     matches!(ready, Ok(Ok(ready)) if ready.is_read_closed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::connected;
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_silent_for_half_a_second_when_the_server_stops_is_over() {
+        let (_client, stream) = connected().await;
+        // One on which nothing has ever come, and one on which something has.
+        for used in [false, true] {
+            let activity = Activity::new();
+            activity.used.store(used, Ordering::Relaxed);
+            activity.shorten();
+            let start = Instant::now();
+            if used {
+                activity.quiet().await;
+            } else {
+                activity.over(&ConnectionLimits::default(), &stream).await;
+            }
+            assert!((500..510).contains(&start.elapsed().as_millis()), "used: {used}, {:?}", start.elapsed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_of_http_2_has_a_second_more_to_confirm_the_end() {
+        let (_client, stream) = connected().await;
+        let activity = Activity::new();
+        activity.used.store(true, Ordering::Relaxed);
+        activity.http2.store(true, Ordering::Relaxed);
+        activity.shorten();
+        let start = Instant::now();
+        activity.over(&ConnectionLimits::default(), &stream).await;
+        assert!((1500..1510).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+    }
 }

@@ -10,9 +10,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use http::Version;
-use http::header::{CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue};
+use axum::response::Response;
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderValue};
 use http::uri::{Authority, Scheme};
+use http::{Method, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -180,7 +181,7 @@ pub(super) async fn connection(
     if let Err(error) = result {
         tracing::debug!(%client, "connection ended: {error}");
     }
-    if activity.left_unread.load(Ordering::Relaxed) {
+    if activity.leaves_unread() {
         linger(&stream).await;
     }
 }
@@ -196,6 +197,7 @@ fn answer(
     let (answering, framing) = activity.begin();
     let mut request: Request = request.map(|body| Body::new(Taken::new(body, activity)));
     let is_http2 = request.version() > Version::HTTP_11;
+    let is_head = request.method() == Method::HEAD;
     if is_http2 {
         join_cookies(request.headers_mut());
     }
@@ -217,8 +219,20 @@ fn answer(
                 response
             }
         };
+        let response = if is_http2 { without_body(response, is_head) } else { response };
         response.map(|body| Sending::new(body, answering, Answering::done))
     }
+}
+
+/// Leaves out of an answer what has no place in it, where it has no body. In HTTP/1 the library does so.
+fn without_body(mut response: Response, is_head: bool) -> Response {
+    if is_head {
+        *response.body_mut() = Body::empty();
+    }
+    if matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        response.headers_mut().remove(CONTENT_LENGTH);
+    }
+    response
 }
 
 /// Makes one cookie of its pieces, which HTTP/2 may send apart (RFC 9113, 8.2.3).

@@ -80,3 +80,44 @@ async fn take(stream: &TcpStream) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use socket2::SockRef;
+    use tokio::time::Instant;
+
+    use super::super::tests::connected;
+    use super::*;
+
+    #[tokio::test]
+    async fn of_a_body_that_nobody_wants_64_mib_are_taken() {
+        let (client, stream) = connected().await;
+        // What the system keeps of it is little then.
+        SockRef::from(&client).set_send_buffer_size(256 * 1024).unwrap();
+        SockRef::from(&stream).set_recv_buffer_size(256 * 1024).unwrap();
+        let sending = tokio::spawn(async move {
+            let piece = vec![0; 64 * 1024];
+            let mut sent = 0;
+            while client.writable().await.is_ok() {
+                match client.try_write(&piece) {
+                    Ok(bytes) => sent += bytes,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Err(_) => break,
+                }
+            }
+            sent
+        });
+        take(&stream).await;
+        drop(stream);
+        let sent = sending.await.unwrap();
+        assert!((64 << 20..66 << 20).contains(&sent), "{sent}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_nothing_more_of_a_body_that_nobody_wants_is_waited_for_5_s() {
+        let (_client, stream) = connected().await;
+        let start = Instant::now();
+        linger(&stream).await;
+        assert!((5000..5010).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+    }
+}

@@ -26,8 +26,8 @@ pub struct ConnectionLimits {
     pub head_timeout: Duration,
     /// How long a connection may be without a request. Default 75 s.
     pub idle_timeout: Duration,
-    /// How long a client may keep the server waiting that has to take an answer, and besides a second for each 16 KiB of
-    /// it that have been taken. Default 30 s.
+    /// How long a client may keep the server waiting that has to take an answer; 16 KiB of it that are taken make up for a
+    /// second of that. Default 30 s.
     pub write_timeout: Duration,
     /// How long requests are given to end when the server is told to. Default 30 s.
     pub grace: Duration,
@@ -42,5 +42,17 @@ impl Default for ConnectionLimits {
             write_timeout: Duration::from_secs(30),
             grace: Duration::from_secs(30),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// Both ends of a connection, the client's first.
+    pub(super) async fn connected() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (client, listener.accept().await.unwrap().0)
     }
 }

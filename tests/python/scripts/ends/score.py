@@ -32,6 +32,14 @@ def spin():
         pass
 
 
+class Exit(SystemExit):
+    pass
+
+
+def end(error):
+    raise error
+
+
 def finalizer():
     class Finalized:
         def __del__(self):
@@ -54,6 +62,8 @@ ENDS = {
     "segfault": lambda: importlib.import_module("ctypes").string_at(0),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "interrupt": lambda: (_ for _ in ()).throw(KeyboardInterrupt),
+    "own exit": lambda: end(Exit(3)),
+    "cancelled": lambda: end(importlib.import_module("asyncio").CancelledError()),
     "spin": spin,
     "c loop": lambda: sum(range(10**12)),
     "sleep": lambda: time.sleep(1000),

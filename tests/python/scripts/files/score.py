@@ -33,6 +33,18 @@ def fill(size):
     return {"written": written, "error": None}
 
 
+def crowd(most):
+    """Makes directories until there is no room for one more, and says how many there were."""
+    made = 0
+    try:
+        while made < most:
+            os.mkdir(f"/tmp/{made}")
+            made += 1
+    except OSError as error:
+        return {"made": made, "error": error.strerror}
+    return {"made": made, "error": None}
+
+
 def attempt(action):
     try:
         return str(action())
@@ -46,6 +58,7 @@ ACTIONS = {
     "keep": lambda data: Path("/tmp", data["name"]).write_text("kept"),
     "named": lambda _: tempfile.NamedTemporaryFile().write(b"some bytes"),
     "fill": lambda data: fill(data["size"]),
+    "crowd": lambda data: crowd(data["most"]),
     "foreign": lambda _: {
         path: attempt(lambda: open(path).read(10))
         for path in ["/etc/passwd", "/proc/self/environ", "/../../etc/passwd", "/root/.ssh/id_rsa"]

@@ -1,6 +1,7 @@
 """Draws what must not be drawn twice, and changes what must not be seen changed."""
 
 import asyncio
+import gc
 import json
 import random
 import secrets
@@ -18,13 +19,16 @@ seen = []
 
 
 def init():
-    global generator, own, started
+    global generator, own, sequence, started
     started = {clock: clock() for clock in CLOCKS}
     generator = np.random.default_rng()
     own = random.Random()
+    sequence = np.random.SeedSequence()
     # What is seeded is meant to be the same in every request.
     global seeded
-    seeded = np.random.default_rng(42)
+    seeded = np.random.default_rng(np.random.SeedSequence(42).spawn(1)[0])
+    # What a script does that has made all that it will need.
+    gc.freeze()
 
 
 def run(raw_data):
@@ -40,6 +44,7 @@ def run(raw_data):
             "numpy": np.random.rand(),
             "numpy integers": np.random.randint(0, 2**31, 4).tolist(),
             "generator": generator.random(),
+            "spawned": sequence.spawn(1)[0].generate_state(4).tolist(),
             "new generator": np.random.default_rng().random(),
             "check_random_state": sklearn.utils.check_random_state(None).rand(),
             "uuid": str(uuid.uuid4()),

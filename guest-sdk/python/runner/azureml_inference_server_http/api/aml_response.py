@@ -25,9 +25,10 @@ class AMLResponse(Response):
 
         `message` is the body: text, bytes, or an iterable of those, which is sent while it is made; with `json_str` any
         value that `json.dumps` takes. None is the JSON text `{}`. `status_code` may be a text with a reason, and None
-        for 200. `response_headers` are added; each comma in a value begins another line of the same header. Only
-        `Content-Type`, spelled so and with a body that is not JSON, replaces what would be sent otherwise.
-        `run_function_failed` tells the client whether scoring failed; with a status of 500 and more it always did.
+        for 200. `response_headers`, a `dict` or werkzeug's `Headers`, are added; each comma in a value begins another line of
+        the same header. Only `Content-Type` with a body that is not JSON, and in a `dict` spelled so, replaces what would be
+        sent otherwise. `run_function_failed` tells the client whether scoring failed; with a status of 500 and more it always
+        did.
 
         Raises `AttributeError` for a header's value that is no text and `ValueError` for one with line breaks.
         """
@@ -36,8 +37,9 @@ class AMLResponse(Response):
         elif json_str:
             super().__init__(json.dumps(message), status_code, mimetype=_JSON)
         else:
-            response_headers = dict(response_headers)
-            super().__init__(message, status_code, content_type=response_headers.pop("Content-Type", None))
+            super().__init__(message, status_code)
+            if "Content-Type" in response_headers:
+                self.headers.remove("Content-Type")
         self.headers.add(_RUN_FUNCTION_FAILED, str(run_function_failed))
         for name, values in response_headers.items():
             for value in values.split(","):

@@ -78,6 +78,10 @@ def stop(error):
     raise error
 
 
+class Exit(SystemExit):
+    pass
+
+
 OPERATIONS = {
     "talk": talk,
     "none": lambda: None,
@@ -91,6 +95,9 @@ OPERATIONS = {
     "timeout": lambda: stop(TimeoutError("mine")),
     "silent": lambda: stop(Silent()),
     "interrupt": lambda: stop(KeyboardInterrupt()),
+    "own exit": lambda: stop(Exit()),
+    "cancelled": lambda: stop(asyncio.CancelledError()),
+    "group": lambda: stop(BaseExceptionGroup("both", [KeyboardInterrupt()])),
     "recursion": lambda: OPERATIONS["recursion"](),
     "chained": lambda: stop(ValueError("h\ud800é")),
     "g": lambda: [flask.g.request_id, flask.g.client_request_id, flask.request.endpoint, flask.request.args["a"]],

@@ -2,6 +2,7 @@ from azureml.contrib.services.aml_request import AMLRequest, rawhttp
 from azureml.contrib.services.aml_response import AMLResponse
 
 import flask
+from werkzeug.datastructures import Headers
 
 
 def init():
@@ -16,6 +17,9 @@ def run(request: AMLRequest):
         return AMLResponse({"a": 1}, 201, {"X-A": "1, 2", "Content-Type": "a/b"}, json_str=True)
     if "type" in request.args:
         return AMLResponse(b"\xff", 503, {"Content-Type": "a/b"}, run_function_failed=False)
+    if "several" in request.args:
+        headers = Headers([("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("content-type", "text/plain")])
+        return AMLResponse("x", 200, headers)
     return {
         "method": request.method,
         "url": request.url,

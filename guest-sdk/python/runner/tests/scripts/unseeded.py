@@ -1,4 +1,5 @@
 import copy
+import gc
 import random
 
 import numpy as np
@@ -21,8 +22,14 @@ def init():
     global plain
     original = random.Random()
     plain = [original, copy.copy(original), copy.deepcopy(original)]
+    global sequences
+    parent = np.random.SeedSequence()
+    sequences = [parent, *parent.spawn(1), np.random.default_rng(parent).bit_generator.seed_seq.spawn(1)[0]]
+    # What is frozen is found as well.
+    gc.freeze()
 
 
 def run(data):
     drawn = [random.gauss(0, 1), np.random.randn(), *(generator.normal() for generator in generators)]
+    drawn += [int(sequence.spawn(1)[0].generate_state(1)[0]) for sequence in sequences]
     return drawn + [generator.random() for generator in plain]
