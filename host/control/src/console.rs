@@ -100,3 +100,32 @@ fn answer(assets: &[Asset], name: &str, headers: &HeaderMap) -> Response {
     headers.insert(ETAG, asset.tag.clone());
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_may_use_its_own_files_and_ask_its_own_server_and_nothing_else() {
+        let assets: Vec<_> = FILES.iter().map(|(name, kind, contents)| Asset::new(name, kind, contents)).collect();
+        for asset in &assets {
+            let response = answer(&assets, asset.name, &HeaderMap::new());
+            let policy = response.headers().get(CONTENT_SECURITY_POLICY).unwrap().to_str().unwrap();
+            let mut parts: Vec<_> = policy.split(';').map(str::trim).collect();
+            parts.sort_unstable();
+            let whole = [
+                "base-uri 'none'",
+                "connect-src 'self'",
+                "default-src 'none'",
+                "form-action 'none'",
+                "frame-ancestors 'none'",
+                "img-src 'self'",
+                "require-trusted-types-for 'script'",
+                "script-src 'self'",
+                "style-src 'self'",
+                "trusted-types 'none'",
+            ];
+            assert_eq!(parts, whole, "{}", asset.name);
+        }
+    }
+}

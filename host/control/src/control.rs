@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use scorebox_sandbox::Limits;
 use scorebox_server::credentials::{Key, KeyHash};
-use scorebox_server::{Access, App, Endpoint as Served, Journal, LogLine, Slot, Tenant as ServedTenant};
+use scorebox_server::{Access, App, DEFAULT, Endpoint as Served, Journal, LogLine, Slot, Tenant as ServedTenant};
 use scorebox_store::{CommitError, Store, StoreError, Transaction};
 use time::OffsetDateTime;
 
@@ -18,19 +18,10 @@ use crate::deployer::{Deployer, ReadBundle};
 use crate::error::ControlError;
 use crate::name::{DeploymentPath, EndpointPath, Name};
 use crate::resource::{
-    CreatedEndpoint, CurrentSpec, Deployment, DeploymentSpec, Endpoint, EndpointSpec, KeyAges, KeySlot, ProbeSpec,
-    QuotaError, QuotaSpec, Revision, RevisionState, Tenant, TenantSpec, TrafficSpec,
+    CreatedEndpoint, CurrentSpec, Deployment, DeploymentSpec, Endpoint, EndpointSpec, KeyAges, KeySlot, QuotaError,
+    QuotaSpec, Revision, RevisionState, Tenant, TenantSpec, TrafficSpec,
 };
 use crate::state::{self, Record, StoredEndpoint, Versioned};
-
-/// Host names of an endpoint.
-const MAX_HOSTS: usize = 16;
-/// Characters of a description, and of a version.
-const MAX_TEXT: usize = 1000;
-/// Bytes of all environment variables of a deployment.
-const MAX_ENVIRONMENT: usize = 64 * 1024;
-/// Bytes of the body of a probe.
-const MAX_PROBE: usize = 1024 * 1024;
 
 /// How something has to be for a change to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,12 +138,17 @@ impl Control {
 
     /// Creates a tenant, or changes it.
     pub fn put_tenant(&self, name: &Name, spec: TenantSpec, when: Precondition) -> Result<Put<Tenant>, ControlError> {
-        check_text("description", &spec.description)?;
+        spec.check().map_err(ControlError::Invalid)?;
         let TenantSpec { description, quotas } = spec;
         let checked = quotas.quotas().map_err(|error| ControlError::Invalid(error.to_string()))?;
         let _change = self.change();
         let found = state::find::<Tenant>(&self.store, name)?;
         when.check(name, found.as_ref())?;
+        if found.is_none() && name.as_str() == DEFAULT {
+            return Err(ControlError::Invalid(format!(
+                "a tenant cannot be named {DEFAULT}: in metrics and the log that is the scorer at the root of the server"
+            )));
+        }
         let created = found.as_ref().map_or_else(now, |found| found.value.created);
         let put = self.write(name, found, Tenant { name: name.clone(), description, quotas, created })?;
         if let Some(tenant) = self.tenants_served().get(name) {
@@ -196,8 +192,8 @@ impl Control {
         spec: EndpointSpec,
         when: Precondition,
     ) -> Result<Put<EndpointPut>, ControlError> {
-        check_text("description", &spec.description)?;
-        let hosts = checked_hosts(&spec)?;
+        spec.check().map_err(ControlError::Invalid)?;
+        let hosts = spec.normal_hosts();
         let _change = self.change();
         state::get::<Tenant>(&self.store, &path.tenant)?;
         let found = state::find::<StoredEndpoint>(&self.store, path)?;
@@ -328,9 +324,7 @@ impl Control {
         when: Precondition,
     ) -> Result<Put<Deployment>, ControlError> {
         let invalid = |error: String| ControlError::Invalid(error);
-        check_text("version", spec.version.as_deref().unwrap_or_default())?;
-        check_environment(&spec.environment)?;
-        check_probe(spec.probe.as_ref())?;
+        spec.check().map_err(ControlError::Invalid)?;
         let _change = self.change();
         state::get::<StoredEndpoint>(&self.store, &path.endpoint)?;
         let found = state::find::<Deployment>(&self.store, path)?;
@@ -462,8 +456,13 @@ impl Control {
         self.journals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What is said and counted of a deployment. Of one that is deleted, whoever asks, nothing is kept.
     pub(crate) fn journal(&self, path: &DeploymentPath) -> Arc<Journal> {
         let mut journals = self.journals();
+        // A deletion is written before the journal is forgotten, for which this has to be over.
+        if !matches!(state::find::<Deployment>(&self.store, path), Ok(Some(_))) {
+            return Arc::default();
+        }
         let journal = journals.entry(path.clone()).or_insert_with(|| {
             let EndpointPath { tenant, endpoint } = &path.endpoint;
             self.app.journal(tenant.as_str(), endpoint.as_str(), path.deployment.as_str())
@@ -612,52 +611,4 @@ fn shown(Versioned { value, revision }: Versioned<StoredEndpoint>) -> Versioned<
 fn now() -> OffsetDateTime {
     let now = OffsetDateTime::now_utc();
     now.replace_nanosecond(0).unwrap_or(now)
-}
-
-fn check_text(what: &str, text: &str) -> Result<(), ControlError> {
-    if text.chars().count() > MAX_TEXT || text.chars().any(|char| char.is_control() && char != '\n') {
-        return Err(ControlError::Invalid(format!(
-            "the {what} has more than {MAX_TEXT} characters, or control characters; shorten it"
-        )));
-    }
-    Ok(())
-}
-
-fn check_environment(environment: &BTreeMap<String, String>) -> Result<(), ControlError> {
-    let is_name = |name: &str| !name.is_empty() && !name.contains(['=', '\0']);
-    if let Some((name, _)) = environment.iter().find(|(name, value)| !is_name(name) || value.contains('\0')) {
-        return Err(ControlError::Invalid(format!("{name:?} is no environment variable")));
-    }
-    let bytes: usize = environment.iter().map(|(name, value)| name.len() + value.len()).sum();
-    if bytes > MAX_ENVIRONMENT {
-        return Err(ControlError::Invalid(format!(
-            "the environment has {bytes} bytes, more than {MAX_ENVIRONMENT}; put what is large into the bundle"
-        )));
-    }
-    Ok(())
-}
-
-fn check_probe(probe: Option<&ProbeSpec>) -> Result<(), ControlError> {
-    let Some(probe) = probe else { return Ok(()) };
-    if probe.body.len() > MAX_PROBE {
-        let bytes = probe.body.len();
-        return Err(ControlError::Invalid(format!("the probe's body has {bytes} bytes, more than {MAX_PROBE}")));
-    }
-    probe.probe().map(drop).map_err(ControlError::Invalid)
-}
-
-/// Host names as they are compared.
-fn checked_hosts(spec: &EndpointSpec) -> Result<Vec<String>, ControlError> {
-    if spec.hosts.len() > MAX_HOSTS {
-        let hosts = spec.hosts.len();
-        return Err(ControlError::Invalid(format!("an endpoint can have {MAX_HOSTS} hosts, not {hosts}")));
-    }
-    let checked = spec.normal_hosts();
-    for host in &checked {
-        let is_host = host.len() <= 253 && host.split('.').all(|label| label.parse::<Name>().is_ok());
-        if !is_host {
-            return Err(ControlError::Invalid(format!("{host:?} is no host name; write it like iris.example.com")));
-        }
-    }
-    Ok(checked)
 }

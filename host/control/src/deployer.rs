@@ -17,6 +17,7 @@ use bytes::Bytes;
 use scorebox_sandbox::{Bundle, Stage};
 use scorebox_server::{Deployed, Load, LogLine, Plan, Residence};
 use scorebox_store::{Store, StoreError, Transaction};
+use time::OffsetDateTime;
 
 use crate::control::{Control, Loaded};
 use crate::error::ControlError;
@@ -163,13 +164,21 @@ struct Parked {
     control: Weak<Control>,
     path: DeploymentPath,
     revision: u64,
+    /// When the revision was created: there may be another deployment of the name by now.
+    created: OffsetDateTime,
 }
 
 impl Parked {
+    fn new(control: &Arc<Control>, path: &DeploymentPath, revision: &Revision) -> Self {
+        let Revision { number, created, .. } = *revision;
+        Self { control: Arc::downgrade(control), path: path.clone(), revision: number, created }
+    }
+
     fn revision(&self) -> Result<(Arc<Control>, Revision), String> {
         let control = self.control.upgrade().ok_or("the server is about to end")?;
         let found = state::find::<Deployment>(&control.store, &self.path).map_err(|error| error.to_string())?;
         let revision = found.and_then(|found| found.value.revision(self.revision).cloned());
+        let revision = revision.filter(|revision| revision.created == self.created);
         Ok((control, revision.ok_or_else(|| format!("revision {} of it is deleted", self.revision))?))
     }
 }
@@ -205,11 +214,11 @@ impl Control {
             endpoints.push(EndpointPath { tenant: endpoint.tenant, endpoint: endpoint.name });
         }
         for deployment in deployments.iter().map(|deployment| &deployment.value) {
-            if let Some(revision) = deployment.current {
+            if let Some(revision) = deployment.current.and_then(|current| deployment.revision(current)) {
                 let path = deployment.path();
-                let parked = Parked { control: Arc::downgrade(self), path: path.clone(), revision };
+                let parked = Parked::new(self, &path, revision);
                 let slot = self.app.parking().parked(&path.to_string(), Box::new(parked));
-                self.loaded().insert(path, Loaded { revision, slot });
+                self.loaded().insert(path, Loaded { revision: revision.number, slot });
             }
         }
         for endpoint in &endpoints {
@@ -259,7 +268,7 @@ impl Control {
 
     /// Has a deployment answer with a revision from the next [`Control::publish`] on.
     pub(crate) fn answer_with(self: &Arc<Self>, path: &DeploymentPath, revision: &Revision, deployed: Deployed) {
-        let parked = Parked { control: Arc::downgrade(self), path: path.clone(), revision: revision.number };
+        let parked = Parked::new(self, path, revision);
         let slot = self.app.parking().resident(&path.to_string(), deployed, Box::new(parked));
         self.loaded().insert(path.clone(), Loaded { revision: revision.number, slot });
     }
@@ -289,7 +298,10 @@ impl Control {
         self.set_stage(path, None);
         let _change = self.change();
         // It may have been given up meanwhile, or deleted, and be another of the same name now.
-        let Some(found) = state::find::<Deployment>(&self.store, path)? else { return Ok(()) };
+        let Some(found) = state::find::<Deployment>(&self.store, path)? else {
+            self.commit(Transaction::new().delete(state::key::<Begun>(path)))?;
+            return Ok(());
+        };
         let mut deployment = found.value.clone();
         let last = deployment.latest().map(|latest| latest.number);
         let Some(current) = deployment.revisions.iter_mut().find(|other| **other == revision) else {
@@ -389,7 +401,9 @@ impl Control {
         let blob = self.store.blob(&spec.bundle).map_err(|error| error.to_string())?;
         let blob = blob.ok_or_else(|| format!("its bundle {} is gone; upload it again", spec.bundle))?;
         let (mut bundle, swagger_files) = self.bundles.read(&blob.path, &spec.environment, limits.memory)?;
-        bundle.owner = path.to_string();
+        // Another tenant that is given the name of one that is deleted has nothing of what that has left in the cache.
+        let tenant = state::get::<Tenant>(&self.store, &path.endpoint.tenant).map_err(|error| error.to_string())?;
+        bundle.owner = format!("{path} since {}", tenant.value.created);
         let version = spec.version.clone().unwrap_or_else(|| revision.number.to_string());
         let plan =
             Plan { name: path.deployment.to_string(), version, limits, swagger_files, journal: self.journal(path) };

@@ -17,6 +17,17 @@ use crate::name::{DeploymentPath, EndpointPath, Name};
 /// Revisions of a deployment that are kept, besides the one that answers; and as many that are pending.
 const KEPT_REVISIONS: usize = 10;
 
+/// Host names of an endpoint.
+const MAX_HOSTS: usize = 16;
+/// Characters of a description, and of a version.
+const MAX_TEXT: usize = 1000;
+/// Bytes of all environment variables of a deployment.
+const MAX_ENVIRONMENT: usize = 64 * 1024;
+/// Bytes of the body of a probe.
+const MAX_PROBE: usize = 1024 * 1024;
+/// Characters of a host name, as DNS has it.
+const MAX_HOST: usize = 253;
+
 /// A tenant: whoever has endpoints, and shares nothing with others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -42,6 +53,18 @@ pub struct TenantSpec {
     pub description: String,
     /// What it may use.
     pub quotas: QuotaSpec,
+}
+
+impl TenantSpec {
+    /// Whether it makes sense.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and what to do.
+    pub fn check(&self) -> Result<(), String> {
+        check_text("description", &self.description)?;
+        self.quotas.quotas().map(drop).map_err(|error| error.to_string())
+    }
 }
 
 /// What a tenant may use. What is left out has no limit but the server's.
@@ -89,7 +112,7 @@ pub struct QuotaSpec {
 
 impl QuotaSpec {
     /// The most that one of its deployments may have, where the server gives these limits.
-    pub(crate) fn limits(&self, server: &Limits) -> Limits {
+    pub fn limits(&self, server: &Limits) -> Limits {
         Limits { memory: self.memory.map_or(server.memory, |memory| memory.min(server.memory)), ..server.clone() }
     }
 
@@ -196,6 +219,23 @@ impl EndpointSpec {
     pub fn normal_hosts(&self) -> Vec<String> {
         let hosts: BTreeSet<_> = self.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
         hosts.into_iter().collect()
+    }
+
+    /// Whether it makes sense by itself: whose its hosts are is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and what to do.
+    pub fn check(&self) -> Result<(), String> {
+        check_text("description", &self.description)?;
+        if self.hosts.len() > MAX_HOSTS {
+            return Err(format!("an endpoint can have {MAX_HOSTS} hosts, not {}", self.hosts.len()));
+        }
+        let is_host = |host: &str| host.len() <= MAX_HOST && host.split('.').all(|label| label.parse::<Name>().is_ok());
+        match self.normal_hosts().into_iter().find(|host| !is_host(host)) {
+            Some(host) => Err(format!("{host:?} is no host name; write it like iris.example.com")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -360,6 +400,19 @@ pub struct DeploymentSpec {
     pub probe: Option<ProbeSpec>,
 }
 
+impl DeploymentSpec {
+    /// Whether it makes sense by itself: its bundle and its limits are not looked at.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and what to do.
+    pub fn check(&self) -> Result<(), String> {
+        check_text("version", self.version.as_deref().unwrap_or_default())?;
+        check_environment(&self.environment)?;
+        self.probe.as_ref().map_or(Ok(()), ProbeSpec::check)
+    }
+}
+
 /// A request, and how it has to be answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -376,6 +429,13 @@ pub struct ProbeSpec {
 }
 
 impl ProbeSpec {
+    fn check(&self) -> Result<(), String> {
+        if self.body.len() > MAX_PROBE {
+            return Err(format!("the probe's body has {} bytes, more than {MAX_PROBE}", self.body.len()));
+        }
+        self.probe().map(drop)
+    }
+
     /// The same for the server.
     pub(crate) fn probe(&self) -> Result<Probe, String> {
         let content_type = self.content_type.as_deref().unwrap_or("application/json");
@@ -415,7 +475,7 @@ impl LimitsSpec {
     }
 
     /// These limits, and the server's where there are none. Nobody gets more than the server's.
-    pub(crate) fn within(&self, server: &Limits) -> Result<Limits, OverLimit> {
+    pub fn within(&self, server: &Limits) -> Result<Limits, OverLimit> {
         let checked = |name: &'static str, asked: Option<u64>, most: u64| match asked {
             Some(0) => Err(OverLimit::Zero(name)),
             Some(asked) if asked > most => Err(OverLimit::Over { name, asked, most }),
@@ -481,6 +541,27 @@ pub struct Backup {
     pub folder: String,
 }
 
+fn check_text(what: &str, text: &str) -> Result<(), String> {
+    if text.chars().count() > MAX_TEXT || text.chars().any(|char| char.is_control() && char != '\n') {
+        return Err(format!("the {what} has more than {MAX_TEXT} characters, or control characters; shorten it"));
+    }
+    Ok(())
+}
+
+fn check_environment(environment: &BTreeMap<String, String>) -> Result<(), String> {
+    let is_name = |name: &str| !name.is_empty() && !name.contains(['=', '\0']);
+    if let Some((name, _)) = environment.iter().find(|(name, value)| !is_name(name) || value.contains('\0')) {
+        return Err(format!("{name:?} is no environment variable"));
+    }
+    let bytes: usize = environment.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > MAX_ENVIRONMENT {
+        return Err(format!(
+            "the environment has {bytes} bytes, more than {MAX_ENVIRONMENT}; put what is large into the bundle"
+        ));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -496,6 +577,18 @@ mod tests {
         let quota = QuotaSpec { memory: Some(1 << 20), ..QuotaSpec::default() };
         assert_eq!(LimitsSpec::default().within(&quota.limits(&server)).unwrap().memory, 1 << 20);
         assert_eq!(of(LimitsSpec { log: Some(0), ..LimitsSpec::default() }), Err(OverLimit::Zero("log")));
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap();
+        for (name, most) in [
+            ("memory", server.memory),
+            ("timeout_ms", millis(server.deadline)),
+            ("init_timeout_ms", millis(server.init_deadline)),
+            ("log", server.log),
+            ("response", server.output),
+        ] {
+            let asking = |asked: u64| of(serde_json::from_value(serde_json::json!({ name: asked })).unwrap());
+            assert_eq!(asking(most).as_ref(), Ok(&server));
+            assert_eq!(asking(most + 1), Err(OverLimit::Over { name, asked: most + 1, most }));
+        }
     }
 
     fn revision(number: u64, state: RevisionState) -> Revision {

@@ -30,8 +30,8 @@ impl Store {
     ///
     /// [`Exists`](StoreError::Exists), [`DamagedBlob`](StoreError::DamagedBlob), or what the system refused.
     pub fn backup(&self, to: &Path) -> Result<(), StoreError> {
-        let staging = Staging::new(to)?;
         let _no_removal = self.0.removal.write().unwrap_or_else(PoisonError::into_inner);
+        let staging = Staging::new(to)?;
         let database = staging.folder().join(database::FILE);
         database::copy(self.snapshot()?.connection(), &database)?;
 

@@ -122,6 +122,62 @@ fn a_mirror_is_given_its_share_with_the_keyboard_and_taken_back() {
 }
 
 #[test]
+fn traffic_that_somebody_changes_during_a_deployment_is_left_as_it_is() {
+    let console = Console::logged_in_without_scripts();
+    let browser = &console.browser;
+    console.host.serving("plants/iris", "echo");
+    console.host.deploy("plants/iris/red", "echo");
+    browser.goto("/console/#/plants/iris/deploy/green");
+    browser.fill("#deploy-files", fixtures::guest("echo").to_str().expect("a path is text"));
+    browser.click("#deploy-all-traffic");
+    assert_eq!(browser.script("return document.getElementById('deploy-all-traffic').checked"), true);
+    // To the page the deployment takes until the traffic has changed.
+    browser.script(
+        "const ask = window.fetch;
+        const changed = new Promise((resolve) => { window.goOn = resolve; });
+        window.fetch = async (path, options) => {
+          if (path.includes('?wait=')) {
+            window.waits = true;
+            await changed;
+          }
+          return ask(path, options);
+        };",
+    );
+    browser.click("#deploy-submit");
+    browser.wait("window.waits");
+    let theirs = json!({ "traffic": { "red": 100 }, "mirror": { "blue": 20 } });
+    assert_eq!(console.host.put(&format!("{}/traffic", address("plants/iris")), &theirs).status, 200);
+    browser.script("window.goOn()");
+    browser.says("Revision 1 of green is ready. Somebody else has changed this endpoint meanwhile");
+    let endpoint = console.status("plants/iris");
+    assert_eq!((&endpoint["traffic"], &endpoint["mirror"]), (&json!({ "red": 100 }), &json!({ "blue": 20 })));
+
+    // Who has been told so, and deploys it again, gives it all traffic.
+    browser.click("#deploy-submit");
+    browser.says("Revision 1 of green answers");
+    let endpoint = console.status("plants/iris");
+    assert_eq!((&endpoint["traffic"], &endpoint["mirror"]), (&json!({ "green": 100 }), &json!({})));
+    browser.assert_clean();
+}
+
+#[test]
+fn a_tenant_that_somebody_creates_while_an_endpoint_is_named_keeps_its_quotas() {
+    let console = Console::logged_in_without_scripts();
+    let browser = &console.browser;
+    browser.click("#new-endpoint");
+    browser.fill("#new-endpoint-tenant", "plants");
+    browser.fill("#new-endpoint-name", "iris");
+    let theirs = json!({ "description": "Flowers", "quotas": { "requests_per_second": 10 } });
+    assert_eq!(console.host.put(&address("plants"), &theirs).status, 201);
+    let tenant = console.status("plants");
+    browser.click("dialog button[type=submit]");
+    browser.says("it is not shown again");
+    assert_eq!(console.status("plants"), tenant);
+    assert_eq!(console.host.read(&address("plants/iris")).status, 200);
+    browser.assert_clean();
+}
+
+#[test]
 fn nothing_moves_for_who_wants_less_motion() {
     /// What would move: those of the elements that are there, and a message as it is shown.
     const MOVING: &str = "

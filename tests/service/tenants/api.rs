@@ -318,3 +318,57 @@ fn the_document_of_the_api_has_all_that_there_is() {
     assert_eq!(host.read("/nothing").status, 404);
     assert_eq!(host.ask(&Request::new("POST", &format!("{API}/tenants"))).status, 405);
 }
+
+#[test]
+fn what_is_no_document_or_has_no_place_in_one_is_refused_with_a_problem_document() {
+    let host = Host::start();
+    host.endpoint("acme/iris");
+    let large = put_request("/tenants/acme", &json!({"description": "d".repeat(9 << 20)}));
+    let deployments = format!("{API}{}", address("acme/iris/blue"));
+    for (request, status) in [
+        (Request::get(&format!("{deployments}?wait=soon")), 400),
+        (Request::get(&format!("{deployments}/logs?after=-1")), 400),
+        (large, 413),
+        (Request::new("PUT", &deployments).body("{"), 422),
+        (Request::new("PATCH", &deployments), 405),
+    ] {
+        let response = host.ask(&request);
+        assert_eq!(response.status, status, "{response:?}");
+        assert_eq!(response.header("content-type"), Some("application/problem+json"));
+        assert!(response.json()["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{response:?}");
+    }
+    // As much as a probe may have, with each byte written in six.
+    let probe = format!("{{\"probe\": {{\"body\": \"{}\"}}}}", "\\u0001".repeat(1_000_000));
+    let response = host.ask(&Request::new("PUT", &deployments).body(probe));
+    assert_eq!(response.status, 422, "{response:?}");
+    assert!(response.text().contains("bundle"), "it has been read: {response:?}");
+}
+
+#[test]
+fn who_waits_for_what_is_to_come_does_not_delay_the_end() {
+    let host = Host::start();
+    host.serving("acme/iris", "echo");
+    let waiting = ["", "/logs"].map(|what| {
+        let target = format!("{API}{}{what}?wait=60", address("acme/iris/blue"));
+        let mut client = Client::connect(host.admin).unwrap();
+        client.write(&Request::get(&target).header("authorization", format!("Bearer {TOKEN}")).to_bytes()).unwrap();
+        client
+    });
+    let [mut at_once, mut waits] = waiting;
+    assert_eq!(at_once.read().unwrap().status, 200, "nothing is pending");
+    assert!(!waits.readable_within(Duration::from_millis(300)).unwrap(), "nothing is said");
+    let start = Instant::now();
+    host.server.terminate();
+    assert_eq!(waits.read().unwrap().json()["items"], json!([]));
+    assert_eq!(host.server.wait(PATIENCE).code, Some(0));
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[test]
+fn no_tenant_has_the_name_of_the_scorer_at_the_root() {
+    let host = Host::start();
+    let response = host.put("/tenants/default", &json!({}));
+    assert_eq!(response.status, 422);
+    assert!(response.text().contains("at the root of the server"), "{response:?}");
+    assert_eq!(host.read("/tenants/default").status, 404);
+}

@@ -4,13 +4,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::thread;
 
+use scorebox_tests::Request;
 use scorebox_tests::fixtures;
 use scorebox_tests::process::Ended;
 use scorebox_tests::wait::{PATIENCE, eventually};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Host, address};
+use super::{Host, address, last};
 
 /// A file and its scorers.
 struct Wanted {
@@ -71,10 +72,43 @@ const GREEN: &str = r#"
 scorer = "echo.wasm"
 "#;
 
+/// An endpoint in a file, with a deployment that is told the endpoint's name as its version.
+fn endpoint(path: &str, hosts: &[&str]) -> String {
+    let (tenant, name) = path.split_once('/').expect("a tenant and a name");
+    let table = format!("tenants.{tenant}.endpoints.{name}");
+    format!(
+        "[{table}]\nhosts = {hosts:?}\ntraffic = {{ blue = 100 }}\n\
+         [{table}.deployments.blue]\nscorer = \"echo.wasm\"\nversion = \"{name}\"\n"
+    )
+}
+
+fn primary_key(done: &str, endpoint: &str) -> String {
+    let before = format!("primary key of {endpoint}    ");
+    done.lines().find_map(|line| line.strip_prefix(&*before)).expect("a key").to_owned()
+}
+
 fn version(host: &Host, key: &str) -> Value {
     let response = host.score("acme/iris", key, "{}");
     assert_eq!(response.status, 200, "{response:?}");
     response.json()["deployment"]["version"].clone()
+}
+
+/// The version of what answers at a host name.
+fn version_at(host: &Host, name: &str, key: &str) -> Value {
+    let request = Request::json("{}").to(&format!("http://{name}/score")).header("api-key", key);
+    let response = host.server.send(&request);
+    assert_eq!(response.status, 200, "{response:?}");
+    response.json()["deployment"]["version"].clone()
+}
+
+/// Deploys what takes some seconds to fail. Others wait for their turn meanwhile.
+fn keep_busy(host: &Host) {
+    host.endpoint("umbrella/iris");
+    let model = fixtures::folder(&[("spin-in-init", "")]);
+    let (guest, model) = (fixtures::guest("panic"), model.path().to_str().expect("a path is text"));
+    let guest = guest.to_str().expect("a path is text");
+    let slow = ["deploy", "umbrella/iris/blue", guest, "--model_dir", model, "--no-wait"];
+    assert_eq!(host.scorebox(&slow).code, Some(0));
 }
 
 #[test]
@@ -95,8 +129,7 @@ fn a_server_becomes_what_the_file_says_and_the_differences_are_shown_first() {
     assert_eq!(host.read("/tenants").json()["items"], json!([]), "a dry run changes nothing");
     let done = wanted.applied(&host, &[]);
     assert!(done.starts_with(&plan), "{done}");
-    let key =
-        done.lines().find_map(|line| line.strip_prefix("primary key of acme/iris    ")).expect("a key").to_owned();
+    let key = primary_key(&done, "acme/iris");
     assert_eq!(version(&host, &key), "1");
     assert!(!done.contains("secret"), "{done}");
     // Again, nothing is to be done.
@@ -147,6 +180,9 @@ fn a_server_becomes_what_the_file_says_and_the_differences_are_shown_first() {
 
 #[test]
 fn what_is_wrong_in_the_file_is_found_before_the_first_change() {
+    const ANOTHER: &str =
+        "[tenants.acme.endpoints.another]\nhosts = [\"IRIS.example.com\"]\n[tenants.acme.endpoints.iris]";
+    const SECOND: &str = "[tenants.umbrella]\nquotas = { instances = 0 }\n[tenants.acme]";
     let host = Host::start();
     for (from, to, why) in [
         ("description", "descripion", "line 3"),
@@ -155,6 +191,11 @@ fn what_is_wrong_in_the_file_is_found_before_the_first_change() {
         ("{ blue = 100 }", "{ blue = 90 }", "add up to 90 percent"),
         ("{ blue = 100 }", "{ red = 100 }", "no deployment \"red\""),
         ("version = \"1\"", "limits = { memry = 5 }", "unknown field `memry`"),
+        ("version = \"1\"", "limits = { memory = 0 }", "deployment acme/iris/blue: the limit `memory` is 0"),
+        ("body = \"{}\"", "body = \"{}\", status = 99", "deployment acme/iris/blue: the probe's status is none of"),
+        ("\"iris.example.com\"", "\"iris_1.example.com\"", "_1.example.com\" is no host name"),
+        ("[tenants.acme.endpoints.iris]", ANOTHER, "iris.example.com is that of acme/another and of acme/iris"),
+        ("[tenants.acme]", SECOND, "tenant umbrella: the quota `instances` is 0"),
     ] {
         let wanted = Wanted::new(&FIRST.replace(from, to));
         let ended = wanted.apply(&host, &[]);
@@ -228,12 +269,7 @@ fn traffic_that_somebody_changes_meanwhile_is_left_as_it_is() {
     let wanted = Wanted::new(FIRST);
     wanted.applied(&host, &[]);
     host.deploy("acme/iris/green", "echo");
-    // Deployments wait for their turn behind one that takes some seconds.
-    host.endpoint("umbrella/iris");
-    let model = fixtures::folder(&[("spin-in-init", "")]);
-    let (guest, model) = (fixtures::guest("panic"), model.path().to_str().unwrap());
-    let slow = ["deploy", "umbrella/iris/blue", guest.to_str().unwrap(), "--model_dir", model, "--no-wait"];
-    assert_eq!(host.scorebox(&slow).code, Some(0));
+    keep_busy(&host);
     let file =
         FIRST.replace("hosts =", "description = \"changed\"\nhosts =").replace("version = \"1\"", "version = \"2\"");
     wanted.say(&(file.replace("{ blue = 100 }", "{ blue = 50, green = 50 }") + GREEN));
@@ -253,4 +289,144 @@ fn traffic_that_somebody_changes_meanwhile_is_left_as_it_is() {
     // Who has seen it changes it.
     wanted.applied(&host, &[]);
     assert_eq!(host.read(&address("acme/iris")).json()["traffic"], json!({"blue": 50, "green": 50}));
+}
+
+#[test]
+fn hosts_move_from_one_endpoint_to_another_and_the_plan_shows_it() {
+    const X: &str = "x.example.com";
+    const Y: &str = "y.example.com";
+    let host = Host::start();
+    let wanted = Wanted::new(&(endpoint("acme/a", &[Y]) + &endpoint("acme/b", &[X])));
+    let done = wanted.applied(&host, &[]);
+    let [a, b] = ["acme/a", "acme/b"].map(|path| primary_key(&done, path));
+    wanted.say(&(endpoint("acme/a", &[X]) + &endpoint("acme/b", &[Y])));
+    let plan = wanted.applied(&host, &["--dry-run"]);
+    let expected = [
+        "~ endpoint acme/a",
+        r#"    hosts: ["y.example.com"] -> (none)"#,
+        "~ endpoint acme/b",
+        r#"    hosts: ["x.example.com"] -> (none)"#,
+        "~ endpoint acme/a",
+        r#"    hosts: ["x.example.com"]"#,
+        "~ endpoint acme/b",
+        r#"    hosts: ["y.example.com"]"#,
+    ];
+    assert_eq!(plan.lines().collect::<Vec<_>>(), expected);
+    assert_eq!(version_at(&host, X, &b), "b", "a dry run changes nothing");
+    assert_eq!(wanted.applied(&host, &[]), plan);
+    assert_eq!((version_at(&host, X, &a), version_at(&host, Y, &b)), (json!("a"), json!("b")));
+    // To a new endpoint of another tenant, which comes before.
+    wanted.say(&(endpoint("aardvark/c", &[X]) + &endpoint("acme/a", &[]) + &endpoint("acme/b", &[Y])));
+    let done = wanted.applied(&host, &[]);
+    assert_eq!(version_at(&host, X, &primary_key(&done, "aardvark/c")), "c");
+    assert_eq!(wanted.applied(&host, &[]), "");
+}
+
+#[test]
+fn an_endpoint_that_is_renamed_takes_its_host_with_it_when_what_is_to_answer_there_is_ready() {
+    const X: &str = "x.example.com";
+    let host = Host::start();
+    let wanted = Wanted::new(&endpoint("acme/old", &[X]));
+    let old = primary_key(&wanted.applied(&host, &[]), "acme/old");
+    let new = endpoint("acme/new", &[X]);
+    wanted.say(&new);
+    let ended = wanted.apply(&host, &[]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let why = "the host x.example.com of acme/new is that of acme/old, which is not in the file";
+    assert!(ended.stderr.contains(why), "{ended:?}");
+    assert_eq!(host.read(&address("acme/new")).status, 404, "it is found before the first change");
+    // What fails does not get it.
+    wanted.say(&(new.replace("echo.wasm", "panic.wasm") + r#"probe = { body = '{"end": "panic"}' }"#));
+    let failed = wanted.apply(&host, &["--prune"]);
+    assert_eq!(failed.code, Some(1), "{failed:?}");
+    assert!(failed.stderr.contains("its probe failed"), "{failed:?}");
+    assert_eq!(version_at(&host, X, &old), "old");
+    wanted.say(&new);
+    let done = wanted.applied(&host, &["--prune"]);
+    let expected = [
+        "~ endpoint acme/old",
+        r#"    hosts: ["x.example.com"] -> (none)"#,
+        "~ endpoint acme/new",
+        r#"    hosts: ["x.example.com"]"#,
+        "- endpoint acme/old",
+    ];
+    assert!(done.ends_with(&expected.join("\n")), "{done}");
+    assert_eq!(version_at(&host, X, &primary_key(&failed.stdout, "acme/new")), "new");
+    assert_eq!(host.read(&address("acme/old")).status, 404);
+}
+
+#[test]
+fn a_deployment_that_has_traffic_is_not_pruned_which_is_found_before_the_first_change() {
+    let host = Host::start();
+    let wanted = Wanted::new(FIRST);
+    wanted.applied(&host, &[]);
+    host.deploy("acme/iris/green", "echo");
+    host.give_all_traffic("acme/iris/green");
+    for traffic in ["", "traffic = { green = 100 }"] {
+        wanted.say(&FIRST.replace("the first", "changed").replace("traffic = { blue = 100 }", traffic));
+        let ended = wanted.apply(&host, &["--prune"]);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains("deployment acme/iris/green has traffic, and is not in the file"), "{ended:?}");
+        assert_eq!(host.read("/tenants/acme").json()["description"], "the first");
+    }
+    wanted.say(FIRST);
+    assert!(wanted.applied(&host, &["--prune"]).ends_with("\n- deployment acme/iris/green"));
+}
+
+#[test]
+fn a_revision_that_is_pending_already_is_waited_for_before_it_gets_traffic() {
+    let host = Host::start_as(|serve| serve.args("--init-timeout 5s"));
+    host.serving("acme/iris", "echo");
+    host.deploy("acme/iris/green", "echo");
+    host.give_all_traffic("acme/iris/green");
+    keep_busy(&host);
+    let probe = fixtures::folder(&[("probe.json", r#"{"end": "panic"}"#)]);
+    let (guest, probe) = (fixtures::guest("panic"), probe.path().join("probe.json"));
+    let deploy = ["deploy", "acme/iris/blue", guest.to_str().unwrap(), "--probe", probe.to_str().unwrap(), "--no-wait"];
+    assert_eq!(host.scorebox(&deploy).code, Some(0));
+    assert_eq!(last(&host.read(&address("acme/iris/blue")).json())["state"]["state"], "pending");
+    let wanted = Wanted::new(
+        r#"
+        [tenants.acme.endpoints.iris]
+        traffic = { blue = 100 }
+        [tenants.acme.endpoints.iris.deployments.blue]
+        scorer = "panic.wasm"
+        probe = { body = '{"end": "panic"}', content_type = "application/json" }
+        "#,
+    );
+    let ended = wanted.apply(&host, &[]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    for said in ["`~ deployment acme/iris/blue` is not made, 0 of 2 changes before it are", "its probe failed"] {
+        assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
+    }
+    assert_eq!(last(&host.read(&address("acme/iris/blue")).json())["number"], 2, "it is the one that was pending");
+    assert_eq!(host.read(&address("acme/iris")).json()["traffic"], json!({"green": 100}));
+}
+
+#[test]
+fn a_revision_that_is_gone_before_it_is_ready_is_none_that_answers() {
+    let host = Host::start_as(|serve| serve.args("--init-timeout 5s"));
+    host.endpoint("acme/iris");
+    host.deploy("acme/iris/blue", "echo");
+    keep_busy(&host);
+    let wanted = Wanted::new(
+        r#"
+        [tenants.acme.endpoints.iris.deployments.blue]
+        scorer = "echo.wasm"
+        version = "2"
+        "#,
+    );
+    let path = address("acme/iris/blue");
+    let ended = thread::scope(|scope| {
+        let applying = scope.spawn(|| wanted.apply(&host, &[]));
+        eventually(PATIENCE, "it is asked for", || last(&host.read(&path).json())["number"] == 2);
+        assert_eq!(host.delete(&path).status, 204);
+        let bundle = host.upload(&fs::read(fixtures::guest("echo")).unwrap());
+        assert_eq!(host.put(&path, &json!({"bundle": bundle})).status, 202);
+        applying.join().expect("it ends")
+    });
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    // Who looks between the two changes finds no deployment at all.
+    let why = ["revision 2 of acme/iris/blue is not there any more", "there is no deployment acme/iris/blue"];
+    assert!(why.iter().any(|why| ended.stderr.contains(why)), "{ended:?}");
 }

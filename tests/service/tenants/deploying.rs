@@ -180,7 +180,7 @@ fn what_cannot_be_deployed_is_refused_at_once_and_changes_nothing() {
 
 #[test]
 fn a_deployment_has_its_own_environment_limits_and_files() {
-    let host = Host::start();
+    let host = Host::start_as(|serve| serve.env("OF_THE_SERVER", "secret"));
     let key = host.endpoint("acme/iris");
     let iris = fixtures::example("iris-rust");
     let deployed = host.scorebox(&["deploy", "acme/iris/rust", iris.to_str().unwrap(), "--all-traffic"]);
@@ -190,14 +190,15 @@ fn a_deployment_has_its_own_environment_limits_and_files() {
     let script = fixtures::folder(&[(
         "score.py",
         "import os\n\n\ndef init():\n    pass\n\n\ndef run(data):\n    if data == 'spin':\n        while True:\n            pass\n    \
-         return {name: os.environ.get(name) for name in ('GREETING', 'PATH', 'HOME')}\n",
+         return {name: os.environ.get(name) for name in ('GREETING', 'PATH', 'HOME', 'OF_THE_SERVER')}\n",
     )]);
     let script = script.path().join("score.py");
     let deploy = ["deploy", "acme/iris/python", script.to_str().unwrap(), "--all-traffic"];
     let deployed = host.scorebox(&[&deploy[..], &["--env", "GREETING=hello", "--timeout", "200ms"]].concat());
     assert_eq!(deployed.code, Some(0), "{deployed:?}");
     let environment = host.score("acme/iris", &key, "{}").json();
-    assert_eq!(environment["GREETING"], "hello");
+    // The interpreter is told of a home of its own.
+    assert_eq!(environment, json!({"GREETING": "hello", "PATH": null, "HOME": "/tmp", "OF_THE_SERVER": null}));
     host.score("acme/iris", &key, "spin").assert_error(500, "Scoring timeout after 200 ms");
 }
 
@@ -226,6 +227,37 @@ fn what_a_scorer_said_and_why_it_failed_can_be_read_while_it_serves() {
     let shown = host.scorebox(&["logs", "acme/iris/blue", "--tail", "1"]);
     assert_eq!(shown.stdout.lines().filter(|line| line.starts_with("20")).count(), 1, "{shown:?}");
     assert_eq!(host.scorebox(&["logs", "acme/iris/green"]).code, Some(1));
+}
+
+#[test]
+fn what_a_scorer_says_looks_like_no_other_record_and_is_no_command_to_a_terminal() {
+    const FORGED: &str = "2026-11-01T00:00:00Z critical of-another fake";
+    let host = Host::start();
+    let key = host.serving("acme/iris", "says");
+    let text = format!("first\n{FORGED}\u{7f}\u{9b}31m");
+    assert_eq!(host.score("acme/iris", &key, &json!({"text": text}).to_string()).status, 200);
+    let shown = |arguments: &[&str]| {
+        let ended = host.scorebox(arguments);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(!ended.stdout.contains(|char: char| matches!(char, '\u{7f}'..='\u{9f}')), "{ended:?}");
+        ended.stdout
+    };
+    let lines = shown(&["logs", "acme/iris/blue"]);
+    assert!(lines.lines().any(|line| line == format!("\t{FORGED}31m")), "{lines}");
+    assert!(!lines.lines().any(|line| line.starts_with(FORGED)), "{lines}");
+    let lines = shown(&["logs", "acme/iris/blue", "--json"]);
+    assert!(lines.contains(r"\u007f\u009b31m"), "{lines}");
+    let mut said = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["text"].clone());
+    assert!(said.any(|said| said.as_str().is_some_and(|said| said.contains(&text))), "{lines}");
+    // Nor is why it failed.
+    let model = fixtures::folder(&[("fail-in-init", "\u{9b}31m")]);
+    let (guest, model) = (fixtures::guest("panic"), model.path().to_str().unwrap());
+    let failed = host.scorebox(&["deploy", "acme/iris/blue", guest.to_str().unwrap(), "--model_dir", model]);
+    assert_eq!(failed.code, Some(1), "{failed:?}");
+    for show in [&["endpoint", "show", "acme/iris", "--json"], &["deployment", "show", "acme/iris/blue", "--json"]] {
+        let shown = shown(show);
+        assert!(shown.contains(r"init() failed: \u009b31m"), "{shown}");
+    }
 }
 
 #[test]
@@ -330,13 +362,15 @@ fn what_starts_with_more_memory_than_its_tenant_may_have_leaves_the_one_before()
 
 #[test]
 fn a_bundle_that_no_revision_is_of_any_more_is_removed_after_a_day() {
-    const DAY: Duration = Duration::from_hours(24);
     let host = Host::start();
     host.serving("acme/iris", "echo");
     let [old, new] = [&b"nobody's, and old"[..], b"nobody's, and new"].map(|bundle| host.upload(bundle));
     let store = host.folder.path().join("state/store");
-    let blob = fs::File::options().append(true).open(store.join(format!("blobs/{}/{old}", &old[..2]))).unwrap();
-    blob.set_modified(SystemTime::now() - 2 * DAY).unwrap();
+    for (bundle, hours) in [(&old, 25), (&new, 23)] {
+        let blob = store.join(format!("blobs/{}/{bundle}", &bundle[..2]));
+        let blob = fs::File::options().append(true).open(blob).unwrap();
+        blob.set_modified(SystemTime::now() - Duration::from_hours(hours)).unwrap();
+    }
     host.deploy("acme/iris/green", "says");
     eventually(PATIENCE, "it is removed", || host.read(&format!("/bundles/{old}")).status == 404);
     assert_eq!(host.read(&format!("/bundles/{new}")).status, 200);

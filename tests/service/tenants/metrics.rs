@@ -72,13 +72,49 @@ fn refusals_are_counted_by_quota_and_copies_apart() {
     assert_eq!(host.put("/tenants/acme", &json!({"quotas": {"requests_per_second": 1}})).status, 200);
     let refused = (0..5).filter(|_| host.score("acme/iris", &key, "{}").status == 429).count();
     let counted = "scorebox_refusals_total{tenant=\"acme\",quota=\"requests per second\"}";
-    assert_eq!(metrics(&host).get(counted), Some(&(refused as f64)));
+    let of_deployment =
+        "scorebox_requests_total{tenant=\"acme\",endpoint=\"iris\",deployment=\"blue\",outcome=\"refused\"}";
+    for name in [counted, of_deployment] {
+        assert_eq!(metrics(&host).get(name), Some(&(refused as f64)), "{name}");
+    }
     // They go with the tenant.
     for path in ["acme/iris", "acme"] {
         assert_eq!(host.delete(&address(path)).status, 204, "{path}");
     }
     let labels: Vec<_> = metrics(&host).into_keys().filter(|name| name.contains("tenant=")).collect();
     assert_eq!(labels, Vec::<String>::new());
+}
+
+#[test]
+fn what_the_limits_of_the_server_refuse_is_counted_by_reason_and_for_the_deployment() {
+    let limits = "--max-running 1 --max-waiting 1 --timeout 5s --max-body 1KiB --body-timeout 300ms";
+    let host = Host::start_as(|serve| serve.arg(fixtures::guest("spin")).args(limits));
+    assert_eq!(host.server.score(&" ".repeat(2_000)).status, 413);
+    let request = Request::json(r#"{"spin": true}"#).to_bytes();
+    let mut slow = host.server.connect();
+    slow.write(&request[..request.len() - 1]).unwrap();
+    assert_eq!(slow.read().unwrap().status, 408);
+    let clients: Vec<_> = (0..2)
+        .map(|_| {
+            let mut client = host.server.connect();
+            client.write(&request).unwrap();
+            client
+        })
+        .collect();
+    eventually(PATIENCE, "one runs and one waits", || {
+        let measured = metrics(&host);
+        (measured["scorebox_instances"], measured["scorebox_waiting_requests"]) == (1.0, 1.0)
+    });
+    assert_eq!(host.server.score(r#"{"spin": false}"#).status, 429);
+    let measured = metrics(&host);
+    drop(clients);
+    for reason in ["size of a body", "time for a body", "all requests at the same time"] {
+        let name = format!("scorebox_refusals_total{{tenant=\"default\",quota=\"{reason}\"}}");
+        assert_eq!(measured.get(&name), Some(&1.0), "{reason}: {measured:?}");
+    }
+    let of_deployment =
+        "scorebox_requests_total{tenant=\"default\",endpoint=\"default\",deployment=\"default\",outcome=\"refused\"}";
+    assert_eq!(measured.get(of_deployment), Some(&3.0), "{measured:?}");
 }
 
 #[test]

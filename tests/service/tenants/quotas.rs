@@ -144,6 +144,46 @@ fn a_request_interrupts_the_turns_of_another_tenants_scorers() {
 }
 
 #[test]
+fn a_tenant_whose_requests_are_short_takes_no_more_than_its_part() {
+    const FLOODING: usize = 16;
+    let host = Host::start_as(|serve| serve.args("--threads 2"));
+    let [acme, umbrella] = ["acme/iris", "umbrella/iris"].map(|path| host.serving(path, "mixed"));
+    let cpu = || {
+        let metrics = metrics(&host);
+        ["acme", "umbrella"].map(|tenant| metrics[&format!("scorebox_tenant_cpu_seconds_total{{tenant=\"{tenant}\"}}")])
+    };
+    let spinning = score_request("umbrella/iris", &umbrella, r#"{"mode": "spin"}"#);
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let mut client = host.server.connect();
+            client.write(&spinning.to_bytes()).unwrap();
+            client
+        })
+        .collect();
+    let end = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _failure = SetOnFailure(&end);
+        for _ in 0..FLOODING {
+            scope.spawn(|| {
+                let mut client = host.server.connect();
+                // Some milliseconds, less than a turn.
+                let request = score_request("acme/iris", &acme, r#"{"mode": "alloc", "amount": 6}"#);
+                while !end.load(Ordering::Relaxed) {
+                    assert_eq!(client.send(&request).expect("an answer").status, 200);
+                }
+            });
+        }
+        let before = cpu();
+        eventually(PATIENCE, "both have had some", || cpu().iter().zip(before).all(|(now, before)| now - before > 2.0));
+        let [short, long] = std::array::from_fn(|tenant| cpu()[tenant] - before[tenant]);
+        end.store(true, Ordering::Relaxed);
+        // Who spins wants all that it can get.
+        assert!(long > 0.44 * (long + short), "{long} s of {} s", long + short);
+    });
+    drop(clients);
+}
+
+#[test]
 fn a_tenant_that_floods_is_refused_and_one_that_does_not_is_not() {
     const FLOODING: usize = 40;
     let host = Host::start_as(|serve| serve.args("--threads 1 --max-running 4 --max-waiting 16"));

@@ -1,7 +1,9 @@
 //! What clients see.
 
 use std::collections::BTreeMap;
+use std::fs;
 
+use scorebox_tests::fixtures;
 use scorebox_tests::wait::{PATIENCE, eventually};
 use scorebox_tests::{Request, Serve};
 use serde_json::{Value, json};
@@ -153,6 +155,18 @@ fn a_scorer_sees_neither_the_key_nor_where_its_endpoint_is() {
 }
 
 #[test]
+fn an_endpoint_that_is_not_there_is_no_model_that_failed() {
+    let host = Host::start_as(|serve: Serve| serve.arg("--managed"));
+    let key = host.serving("acme/iris", "panic");
+    for (path, status, model) in [("acme/iris", 424, Some("500")), ("acme/nope", 404, None)] {
+        let response = host.score(path, &key, r#"{"end": "error"}"#);
+        assert_eq!(response.status, status, "{path}");
+        assert_eq!(response.header("ms-azureml-model-error-statuscode"), model, "{path}");
+        assert_eq!(response.header("ms-azureml-model-error-reason").is_some(), model.is_some(), "{path}");
+    }
+}
+
+#[test]
 fn a_host_name_is_the_root_of_its_endpoint() {
     let host = Host::start();
     let key = host.serving("acme/iris", "echo");
@@ -276,4 +290,16 @@ fn each_tenant_gets_the_answers_of_its_own_endpoint() {
             });
         }
     });
+}
+
+#[test]
+fn a_scorer_that_could_read_its_model_directory_itself_has_that_of_its_archive() {
+    let host = Host::start();
+    let key = host.endpoint("acme/iris");
+    let folder = fixtures::folder(&[("model/weights.json", "{}")]);
+    fs::copy(fixtures::guest("wasi"), folder.path().join("model.wasm")).unwrap();
+    let deployed = host.scorebox(&["deploy", "acme/iris/blue", folder.path().to_str().unwrap(), "--all-traffic"]);
+    assert_eq!(deployed.code, Some(0), "{deployed:?}");
+    let answer = host.score("acme/iris", &key, "").json();
+    assert_eq!(answer["files_at_init"], json!(["model/weights.json"]));
 }

@@ -2,21 +2,23 @@
 //!
 //! All that can be known to be wrong is found before the first change: the file is read whole, and each scorer is packed. Then
 //! the file is compared with the server, and the differences are shown and made, in an order in which nothing that answers
-//! goes away before something else has taken its place. A tenant, an endpoint or traffic that somebody else has changed since
-//! is left as it is, and the command fails.
+//! goes away before something else has taken its place: a host moves from one endpoint to another when all else is done. A
+//! tenant, an endpoint or traffic that somebody else has changed since is left as it is, and the command fails.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display};
 use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use scorebox_control::api::DeploymentStatus;
 use scorebox_control::resource::{
-    CreatedEndpoint, Deployment, DeploymentSpec, Endpoint, EndpointSpec, LimitsSpec, ProbeSpec, QuotaSpec,
+    CreatedEndpoint, Deployment, DeploymentSpec, Endpoint, EndpointSpec, LimitsSpec, ProbeSpec, QuotaSpec, Revision,
     RevisionState, Tenant, TenantSpec, TrafficSpec,
 };
 use scorebox_control::{DeploymentPath, EndpointPath, Name};
+use scorebox_sandbox::Limits;
 use scorebox_server::Traffic;
 use scorebox_store::Digest;
 use serde::{Deserialize, Serialize};
@@ -34,6 +36,15 @@ use crate::failure::Failure;
 const MAX_SHOWN: usize = 60;
 /// Hexadecimal digits of a bundle's digest that are shown.
 const DIGITS: usize = 12;
+/// What the server gives is not known here. What nobody can have is.
+const NO_LIMITS: Limits = Limits {
+    memory: u64::MAX,
+    deadline: Duration::MAX,
+    init_deadline: Duration::MAX,
+    log: u64::MAX,
+    output: u64::MAX,
+    host_call: u64::MAX,
+};
 
 /// What the file says: the tenants that there are to be, by name. Others are left alone.
 #[derive(Debug, Default, Deserialize)]
@@ -90,12 +101,11 @@ pub(crate) fn apply(args: &ApplyArgs) -> Result<(), Failure> {
     let file = read(&args.file)?;
     let folder = args.file.parent().unwrap_or(Path::new(""));
     let server = Remote::new(&args.remote)?;
-    let mut plan = Plan { server: &server, prune: args.prune, changes: Vec::new(), deletions: Vec::new() };
+    let mut plan = Plan::new(&server, args.prune, &file)?;
     for (name, tenant) in file.tenants {
         plan.tenant(&name, tenant, folder)?;
     }
-    let Plan { mut changes, deletions, .. } = plan;
-    changes.extend(deletions);
+    let mut changes = plan.end()?;
     if !args.remote.json {
         for change in &changes {
             console::said(change);
@@ -131,9 +141,9 @@ pub(crate) fn apply(args: &ApplyArgs) -> Result<(), Failure> {
 /// Makes the changes, and hands on the endpoints that are created. Returns how many are made.
 fn make(server: &Remote, changes: &mut [Change], mut created: impl FnMut(CreatedEndpoint)) -> Result<usize, Failure> {
     let count = changes.len();
-    let mut endpoint_tag = None;
+    let mut tags = BTreeMap::new();
     for (made, change) in changes.iter_mut().enumerate() {
-        let endpoint = change.make(server, &mut endpoint_tag).map_err(|failure| {
+        let endpoint = change.make(server, &mut tags).map_err(|failure| {
             let heading = change.heading();
             Failure::failed(format!("`{heading}` is not made, {made} of {count} changes before it are: {failure}"))
         })?;
@@ -150,40 +160,98 @@ fn read(file: &Path) -> Result<File, Failure> {
     toml::from_str(&text).map_err(|error| Failure::failed(format!("{}: {error}", file.display())))
 }
 
+/// The endpoint that the file gives each host to.
+fn hosts(file: &File) -> Result<BTreeMap<String, EndpointPath>, Failure> {
+    let mut given = BTreeMap::new();
+    for (tenant, TenantEntry { endpoints, .. }) in &file.tenants {
+        for (endpoint, EndpointEntry { hosts, .. }) in endpoints {
+            let path = EndpointPath { tenant: tenant.clone(), endpoint: endpoint.clone() };
+            let spec = EndpointSpec { hosts: hosts.clone(), ..EndpointSpec::default() };
+            for host in spec.normal_hosts() {
+                if let Some(other) = given.insert(host.clone(), path.clone()) {
+                    return Err(Failure::failed(format!(
+                        "the host {host} is that of {other} and of {path}; give it to one of them"
+                    )));
+                }
+            }
+        }
+    }
+    Ok(given)
+}
+
 /// The differences between a file and a server.
 struct Plan<'a> {
     server: &'a Remote,
     prune: bool,
+    /// Endpoints of the file's tenants that have not been compared yet, with their entity tags.
+    there: BTreeMap<EndpointPath, (Endpoint, String)>,
+    /// Hosts that one of these has and the file gives to another one, which is named.
+    moved: BTreeMap<String, EndpointPath>,
     changes: Vec<Change>,
+    /// They follow: what takes the hosts that move off their endpoints, and then what gives them to others.
+    takings: Vec<Change>,
+    givings: Vec<Change>,
     /// They come last, those of parts before that of the whole.
     deletions: Vec<Change>,
 }
 
-impl Plan<'_> {
+impl<'a> Plan<'a> {
+    fn new(server: &'a Remote, prune: bool, file: &File) -> Result<Self, Failure> {
+        let given = hosts(file)?;
+        let mut there = BTreeMap::new();
+        for tenant in file.tenants.keys() {
+            let list = server.find::<List<Endpoint>>(&format!("{}/endpoints", tenant_address(tenant)))?;
+            for endpoint in list.into_iter().flat_map(|(list, _)| list.items) {
+                let path = EndpointPath { tenant: tenant.clone(), endpoint: endpoint.name };
+                // A list has no entity tags.
+                if let Some(found) = server.find::<Endpoint>(&endpoint_address(&path))? {
+                    there.insert(path, found);
+                }
+            }
+        }
+        let mut moved = BTreeMap::new();
+        for (path, (endpoint, _)) in &there {
+            let in_file = endpoint.hosts.iter().filter_map(|host| given.get_key_value(host));
+            moved.extend(in_file.filter(|(_, to)| *to != path).map(|(host, to)| (host.clone(), to.clone())));
+        }
+        let (changes, takings, givings, deletions) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { server, prune, there, moved, changes, takings, givings, deletions })
+    }
+
+    /// All changes, in order, with those of the endpoints that are not in the file.
+    fn end(mut self) -> Result<Vec<Change>, Failure> {
+        for (path, there) in std::mem::take(&mut self.there) {
+            let Endpoint { description, mut hosts, .. } = there.0.clone();
+            if !self.prune
+                && let Some((host, to)) = hosts.iter().find_map(|host| self.moved.get_key_value(host))
+            {
+                return Err(Failure::failed(format!(
+                    "the host {host} of {to} is that of {path}, which is not in the file; take it off there, or have \
+                     {path} deleted with --prune"
+                )));
+            }
+            hosts.retain(|host| !self.moved.contains_key(host));
+            self.endpoint_itself(&path, Some(&there), &EndpointSpec { description, hosts });
+            self.delete(format!("endpoint {path}"), endpoint_address(&path));
+        }
+        let Self { changes, takings, givings, deletions, .. } = self;
+        Ok([changes, takings, givings, deletions].into_iter().flatten().collect())
+    }
+
     fn tenant(&mut self, name: &Name, entry: TenantEntry, folder: &Path) -> Result<(), Failure> {
         let TenantEntry { description, quotas, endpoints } = entry;
+        let spec = TenantSpec { description, quotas };
+        spec.check().map_err(|error| Failure::failed(format!("tenant {name}: {error}")))?;
         let address = tenant_address(name);
         let there = self.server.find::<Tenant>(&address)?;
-        let spec = TenantSpec { description, quotas };
         let was = there
             .as_ref()
             .map(|(tenant, _)| TenantSpec { description: tenant.description.clone(), quotas: tenant.quotas.clone() });
-        let is_new = there.is_none();
         let tag = there.map(|(_, tag)| tag);
-        self.put(format!("tenant {name}"), &address, tag, was.as_ref(), &spec, What::Tenant);
-        let mut others: BTreeSet<_> = if is_new {
-            BTreeSet::new()
-        } else {
-            let list: List<Endpoint> = self.server.get(&format!("{address}/endpoints"))?;
-            list.items.into_iter().map(|endpoint| endpoint.name).collect()
-        };
+        let heading = format!("tenant {name}");
+        self.changes.extend(Change::between(heading, &address, tag, was.as_ref(), &spec, What::Tenant));
         for (endpoint, entry) in endpoints {
-            let is_new = !others.remove(&endpoint);
-            self.endpoint(&EndpointPath { tenant: name.clone(), endpoint }, is_new, entry, folder)?;
-        }
-        for endpoint in others {
-            let path = EndpointPath { tenant: name.clone(), endpoint };
-            self.delete(format!("endpoint {path}"), endpoint_address(&path));
+            self.endpoint(&EndpointPath { tenant: name.clone(), endpoint }, entry, &spec.quotas, folder)?;
         }
         Ok(())
     }
@@ -191,25 +259,20 @@ impl Plan<'_> {
     fn endpoint(
         &mut self,
         path: &EndpointPath,
-        is_new: bool,
         entry: EndpointEntry,
+        quotas: &QuotaSpec,
         folder: &Path,
     ) -> Result<(), Failure> {
         let EndpointEntry { description, hosts, traffic, mirror, deployments } = entry;
-        let address = endpoint_address(path);
-        let there = if is_new { None } else { self.server.find::<Endpoint>(&address)? };
+        let there = self.there.remove(path);
         let mut spec = EndpointSpec { description, hosts };
+        spec.check().map_err(|error| Failure::failed(format!("endpoint {path}: {error}")))?;
         spec.hosts = spec.normal_hosts();
-        let was = there.as_ref().map(|(endpoint, _)| EndpointSpec {
-            description: endpoint.description.clone(),
-            hosts: endpoint.hosts.clone(),
-        });
-        let tag = there.as_ref().map(|(_, tag)| tag.clone());
-        let changes_endpoint = self.put(format!("endpoint {path}"), &address, tag, was.as_ref(), &spec, What::Endpoint);
+        self.endpoint_itself(path, there.as_ref(), &spec);
         let mut others: BTreeMap<_, _> = if there.is_none() {
             BTreeMap::new()
         } else {
-            let list: List<DeploymentStatus> = self.server.get(&format!("{address}/deployments"))?;
+            let list: List<DeploymentStatus> = self.server.get(&format!("{}/deployments", endpoint_address(path)))?;
             list.items.into_iter().map(|status| (status.deployment.name.clone(), status.deployment)).collect()
         };
         let mut names: BTreeSet<_> = others.keys().cloned().collect();
@@ -217,26 +280,35 @@ impl Plan<'_> {
             let path = path.deployment(&name);
             let there = others.remove(&name);
             names.insert(name);
-            self.deployment(&path, there.as_ref(), entry, folder)?;
+            self.deployment(&path, there.as_ref(), entry, quotas, folder)?;
         }
-        if let Some(traffic) = traffic {
-            let spec = TrafficSpec { traffic: without_zeros(traffic), mirror: without_zeros(mirror) };
-            let shares = Traffic { traffic: by_text(&spec.traffic), mirror: by_text(&spec.mirror) };
-            shares
-                .check(|name| names.iter().any(|other| other.as_str() == name))
-                .map_err(|error| Failure::failed(format!("the traffic of {path}: {error}")))?;
-            let (was, tag) = match there {
-                Some((endpoint, tag)) => {
-                    (TrafficSpec { traffic: endpoint.traffic, mirror: endpoint.mirror }, Some(tag))
-                }
-                None => (TrafficSpec::default(), None),
-            };
-            // The tag is the endpoint's, which is another one once that has been changed: the one that its change is answered with.
-            let tag = tag.filter(|_| !changes_endpoint);
-            self.put(format!("traffic of {path}"), &traffic_address(path), tag, Some(&was), &spec, What::Traffic);
-        } else if !mirror.is_empty() {
-            return Err(Failure::failed(format!("the mirror of {path} means nothing without its traffic; give both")));
+        let (was, tag) = match there {
+            Some((endpoint, tag)) => (TrafficSpec { traffic: endpoint.traffic, mirror: endpoint.mirror }, Some(tag)),
+            None => (TrafficSpec::default(), None),
+        };
+        let spec = match traffic {
+            Some(traffic) => TrafficSpec { traffic: without_zeros(traffic), mirror: without_zeros(mirror) },
+            None if mirror.is_empty() => was.clone(),
+            None => {
+                let why = format!("the mirror of {path} means nothing without its traffic; give both");
+                return Err(Failure::failed(why));
+            }
+        };
+        let shares = Traffic { traffic: by_text(&spec.traffic), mirror: by_text(&spec.mirror) };
+        shares
+            .check(|name| names.iter().any(|other| other.as_str() == name))
+            .map_err(|error| Failure::failed(format!("the traffic of {path}: {error}")))?;
+        if self.prune
+            && let Some(name) = spec.traffic.keys().chain(spec.mirror.keys()).find(|name| others.contains_key(*name))
+        {
+            let path = path.deployment(name);
+            return Err(Failure::failed(format!(
+                "deployment {path} has traffic, and is not in the file, so that --prune would delete it; give its traffic \
+                 to another one"
+            )));
         }
+        let (heading, what) = (format!("traffic of {path}"), What::Traffic(path.clone()));
+        self.changes.extend(Change::between(heading, &traffic_address(path), tag, Some(&was), &spec, what));
         for deployment in others.into_keys() {
             let path = path.deployment(&deployment);
             self.delete(format!("deployment {path}"), deployment_address(&path));
@@ -244,47 +316,57 @@ impl Plan<'_> {
         Ok(())
     }
 
+    /// Notes what changes of an endpoint itself. One that takes part in a move of hosts keeps those that it has until then.
+    fn endpoint_itself(&mut self, path: &EndpointPath, there: Option<&(Endpoint, String)>, spec: &EndpointSpec) {
+        let was = there.map(|(endpoint, _)| EndpointSpec {
+            description: endpoint.description.clone(),
+            hosts: endpoint.hosts.clone(),
+        });
+        let (mut before, mut between) = (spec.clone(), spec.clone());
+        let hosts = was.as_ref().map(|was| was.hosts.as_slice()).unwrap_or_default();
+        if hosts.iter().chain(&spec.hosts).any(|host| self.moved.contains_key(host)) {
+            before.hosts = hosts.to_vec();
+            between.hosts = hosts.iter().filter(|host| !self.moved.contains_key(*host)).cloned().collect();
+        }
+        let change = |was: Option<&EndpointSpec>, spec: &EndpointSpec| {
+            let (heading, what) = (format!("endpoint {path}"), What::Endpoint(path.clone()));
+            let tag = there.map(|(_, tag)| tag.clone());
+            Change::between(heading, &endpoint_address(path), tag, was, spec, what)
+        };
+        self.changes.extend(change(was.as_ref(), &before));
+        self.takings.extend(change(Some(&before), &between));
+        self.givings.extend(change(Some(&between), spec));
+    }
+
     fn deployment(
         &mut self,
         path: &DeploymentPath,
         there: Option<&Deployment>,
         entry: DeploymentEntry,
+        quotas: &QuotaSpec,
         folder: &Path,
     ) -> Result<(), Failure> {
+        let invalid = |error: String| Failure::failed(format!("deployment {path}: {error}"));
         let DeploymentEntry { scorer, model_dir, version, environment, limits, probe } = entry;
         let model_dir = model_dir.map(|model_dir| folder.join(model_dir));
-        let bundle = pack::pack(&folder.join(scorer), model_dir.as_deref())
-            .map_err(|error| Failure::failed(format!("deployment {path}: {error}")))?;
+        let bundle = pack::pack(&folder.join(scorer), model_dir.as_deref()).map_err(&invalid)?;
         let spec = DeploymentSpec { bundle: Digest::of(&bundle), version, environment, limits, probe };
-        // What is being made ready answers soon; else it is what answers that counts, not what failed.
+        // What answers counts, not what failed. What is being made ready counts if it is another than is wanted, since it
+        // takes the place of what answers. If it is what is wanted, it may fail still: to ask for it again is to wait for it.
         let was = there.and_then(|there| {
-            let pending = there.latest().filter(|latest| latest.state == RevisionState::Pending);
+            let is_another = |latest: &&Revision| latest.state == RevisionState::Pending && latest.spec != spec;
+            let pending = there.latest().filter(is_another);
             pending.or_else(|| there.revision(there.current?)).map(|revision| &revision.spec)
         });
         let (what, heading) = (What::Deployment { path: path.clone(), bundle }, format!("deployment {path}"));
-        self.put(heading, &deployment_address(path), None, was, &spec, what);
-        Ok(())
-    }
-
-    /// Notes a change, if it is one.
-    fn put<T: Serialize + PartialEq>(
-        &mut self,
-        heading: String,
-        address: &str,
-        tag: Option<String>,
-        was: Option<&T>,
-        spec: &T,
-        what: What,
-    ) -> bool {
-        if was == Some(spec) {
-            return false;
+        let change = Change::between(heading, &deployment_address(path), None, was, &spec, what);
+        // What is there already is left alone, also where it could not be asked for any more.
+        if change.is_some() {
+            spec.limits.within(&quotas.limits(&NO_LIMITS)).map_err(|error| invalid(error.to_string()))?;
+            spec.check().map_err(invalid)?;
         }
-        let value = |spec: &T| serde_json::to_value(spec).expect("what the API takes can be written as JSON");
-        let spec = value(spec);
-        let differences = differences(&was.map_or_else(|| json!({}), value), &spec);
-        let action = if was.is_some() { Action::Change } else { Action::Create };
-        self.changes.push(Change { action, heading, differences, address: address.to_owned(), tag, spec, what });
-        true
+        self.changes.extend(change);
+        Ok(())
     }
 
     /// Notes that something is not in the file, if that is to go.
@@ -311,9 +393,9 @@ enum Action {
 /// What is changed.
 enum What {
     Tenant,
-    Endpoint,
+    Endpoint(EndpointPath),
     Deployment { path: DeploymentPath, bundle: Vec<u8> },
-    Traffic,
+    Traffic(EndpointPath),
     Deletion,
 }
 
@@ -323,13 +405,32 @@ struct Change {
     heading: String,
     differences: Vec<String>,
     address: String,
-    /// The entity tag of what was seen; `None` where nothing was, and of traffic whose endpoint is changed before.
+    /// The entity tag of what was seen; `None` where nothing was.
     tag: Option<String>,
     spec: Value,
     what: What,
 }
 
 impl Change {
+    /// The change from what was to what is to be, if it is one.
+    fn between<T: Serialize + PartialEq>(
+        heading: String,
+        address: &str,
+        tag: Option<String>,
+        was: Option<&T>,
+        spec: &T,
+        what: What,
+    ) -> Option<Self> {
+        if was == Some(spec) {
+            return None;
+        }
+        let value = |spec: &T| serde_json::to_value(spec).expect("what the API takes can be written as JSON");
+        let spec = value(spec);
+        let differences = differences(&was.map_or_else(|| json!({}), value), &spec);
+        let action = if was.is_some() { Action::Change } else { Action::Create };
+        Some(Self { action, heading, differences, address: address.to_owned(), tag, spec, what })
+    }
+
     fn heading(&self) -> String {
         let sign = match self.action {
             Action::Create => '+',
@@ -343,9 +444,13 @@ impl Change {
         json!({"action": self.action, "what": self.heading, "differences": self.differences})
     }
 
-    /// Makes it. Returns an endpoint that was created. `endpoint_tag` is that of the last endpoint that was put, which traffic
-    /// that follows belongs to.
-    fn make(&mut self, server: &Remote, endpoint_tag: &mut Option<String>) -> Result<Option<CreatedEndpoint>, Failure> {
+    /// Makes it. Returns an endpoint that was created. `tags` has the entity tags of endpoints that have been changed, or
+    /// whose traffic has been.
+    fn make(
+        &mut self,
+        server: &Remote,
+        tags: &mut BTreeMap<EndpointPath, String>,
+    ) -> Result<Option<CreatedEndpoint>, Failure> {
         match &mut self.what {
             What::Deletion => server.delete(&self.address)?,
             What::Deployment { path, bundle } => {
@@ -356,16 +461,19 @@ impl Change {
                 let asked = status.deployment.latest().map_or(0, |latest| latest.number);
                 wait_until_ready(server, path, status, asked)?;
             }
-            What::Endpoint if self.action == Action::Create => {
+            What::Endpoint(path) if self.action == Action::Create => {
                 let (created, tag) = server.put_new(&self.address, &self.spec)?;
-                *endpoint_tag = Some(tag);
+                tags.insert(path.clone(), tag);
                 return Ok(Some(created));
             }
             What::Tenant if self.action == Action::Create => {
                 server.put_new::<Value>(&self.address, &self.spec)?;
             }
-            What::Endpoint => *endpoint_tag = Some(self.put_seen(server, self.tag.as_ref())?),
-            What::Traffic => drop(self.put_seen(server, self.tag.as_ref().or(endpoint_tag.as_ref()))?),
+            What::Endpoint(path) | What::Traffic(path) => {
+                let path = path.clone();
+                let tag = self.put_seen(server, tags.get(&path).or(self.tag.as_ref()))?;
+                tags.insert(path, tag);
+            }
             What::Tenant => drop(self.put_seen(server, self.tag.as_ref())?),
         }
         Ok(None)

@@ -27,7 +27,7 @@ use self::args::{
     DeployArgs, DeploymentCommand, EndpointCommand, KeysCommand, LogsArgs, RemoteArgs, Share, StateCommand,
     TenantCommand, TrafficArgs,
 };
-use self::remote::{Remote, pretty};
+use self::remote::{Remote, escaped, pretty};
 use crate::args::store_of;
 use crate::console::{self, Progress};
 use crate::failure::Failure;
@@ -156,7 +156,7 @@ pub(crate) fn deploy(args: &DeployArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits until a revision is ready. A failure if it has failed.
+/// Waits until a revision is ready. A failure if it has failed, or is gone.
 fn wait_until_ready(
     server: &Remote,
     path: &DeploymentPath,
@@ -176,7 +176,10 @@ fn wait_until_ready(
             );
             Err(Failure::failed(format!("revision {asked} of {path} failed, {goes_on}: {reason}")))
         }
-        _ => Ok(status),
+        None => Err(Failure::failed(format!(
+            "revision {asked} of {path} is not there any more; somebody else has changed the deployment meanwhile"
+        ))),
+        Some(RevisionState::Pending | RevisionState::Ready) => Ok(status),
     }
 }
 
@@ -263,10 +266,12 @@ pub(crate) fn logs(args: &LogsArgs) -> Result<(), Failure> {
         for line in &lines.items {
             after = line.number;
             if args.remote.json {
-                console::result(serde_json::to_string(line).map_err(Failure::failed)?);
+                console::result(escaped(&serde_json::to_string(line).map_err(Failure::failed)?));
             } else {
                 let id = line.request_id.as_deref().unwrap_or("-");
-                console::said(format_args!("{} {:8} {id} {}", moment(line.time), line.level, line.text));
+                // A line that a scorer begins does not look like a record.
+                let text = line.text.replace('\n', "\n\t");
+                console::said(format_args!("{} {:8} {id} {text}", moment(line.time), line.level));
             }
         }
         if !args.follow {

@@ -1,6 +1,7 @@
 //! A server, by its API.
 
 use std::env;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::thread;
@@ -235,5 +236,18 @@ impl Remote {
 /// A document of the API as it came, for `--json`.
 pub(super) fn pretty(document: &impl Serialize) -> String {
     let value = serde_json::to_value(document).unwrap_or(Value::Null);
-    format!("{value:#}")
+    escaped(&format!("{value:#}"))
+}
+
+/// JSON without the control characters that it need not escape, U+007F to U+009F: a terminal takes them for commands.
+pub(super) fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for char in json.chars() {
+        if matches!(char, '\u{7f}'..='\u{9f}') {
+            let _ = write!(text, "\\u{:04x}", u32::from(char));
+        } else {
+            text.push(char);
+        }
+    }
+    text
 }

@@ -13,21 +13,25 @@ mod trial;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post, put};
+use axum::{Router, body};
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use scorebox_server::credentials::{self, Key, KeyHash};
 use scorebox_store::Size;
+use tokio::time::Instant;
 
 pub use self::problem::Problem;
 pub use self::resources::DeploymentStatus;
 use self::resources::blocking;
 use crate::console;
 use crate::control::Control;
+
+/// Bytes that the body of a change may have, JSON. A probe's body of a mebibyte fits in, however it is escaped.
+const MAX_DOCUMENT: usize = 8 << 20;
 
 /// What the API needs to know.
 #[derive(Debug)]
@@ -47,6 +51,13 @@ struct Api {
     token: KeyHash,
     max_bundle: u64,
     body_timeout: Duration,
+}
+
+impl Api {
+    /// Whether who waits is answered now: the time is over, or the server is about to end.
+    fn is_over(&self, until: Instant) -> bool {
+        Instant::now() >= until || self.control.app.is_draining()
+    }
 }
 
 /// The routes.
@@ -78,6 +89,8 @@ pub fn router(control: Arc<Control>, config: &ApiConfig) -> Router {
         .route("/openapi.json", get(openapi::document))
         .fallback(async || Problem::not_found("there is no such resource; /admin/v1/openapi.json says which there are"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(DefaultBodyLimit::max(MAX_DOCUMENT))
+        .layer(middleware::map_response(as_problem))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), authorized))
         .route("/docs", get(async || Redirect::permanent("/console/docs.html")))
         .with_state(Arc::clone(&api));
@@ -91,6 +104,19 @@ pub fn router(control: Arc<Control>, config: &ApiConfig) -> Router {
         .nest("/admin/v1", v1)
         .fallback(async || Problem::not_found("the API is below /admin/v1, and the console at /console/"))
         .layer(middleware::map_response(for_browsers))
+}
+
+/// What is refused before a handler sees it is said in plain text: a query or a body that cannot be read.
+async fn as_problem(response: Response) -> Response {
+    let status = response.status();
+    let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    if !(status.is_client_error() && kind.is_some_and(|kind| kind.starts_with(b"text/plain"))) {
+        return response;
+    }
+    match body::to_bytes(response.into_body(), 64 << 10).await {
+        Ok(text) => Problem::new(status, String::from_utf8_lossy(&text)).into_response(),
+        Err(error) => Problem::internal(&error).into_response(),
+    }
 }
 
 /// Answers are taken for what they say they are, and nobody keeps them who does not ask again: there are keys among them.

@@ -259,7 +259,7 @@ pub(super) async fn deployment(
         let path = path.clone();
         let found = blocking(&api, move |control| Ok(status(control, control.deployment(&path)?))).await?;
         let is_pending = found.value.deployment.latest().is_some_and(|latest| latest.state == RevisionState::Pending);
-        if !is_pending || Instant::now() >= until {
+        if !is_pending || api.is_over(until) {
             return Ok(one(StatusCode::OK, found));
         }
         sleep(LOOK).await;
@@ -338,7 +338,7 @@ pub(super) async fn logs(
     loop {
         let path = path.clone();
         let lines = blocking(&api, move |control| control.logs(&path, after, limit)).await?;
-        if !lines.is_empty() || Instant::now() >= until {
+        if !lines.is_empty() || api.is_over(until) {
             return Ok(document(StatusCode::OK, &List { items: lines }));
         }
         sleep(LOOK).await;

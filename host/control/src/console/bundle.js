@@ -57,7 +57,7 @@ async function zip(entries) {
     await pieces(blob, (bytes) => {
       for (let i = 0; i < bytes.length; i += 1) crc = CRC[(crc ^ bytes[i]) & 0xff] ^ (crc >>> 8);
     });
-    if (blob.size >= MOST || offset >= MOST) throw new Error("The files have more than 4 GiB. Use `scorebox deploy`.");
+    if (blob.size >= MOST || offset >= MOST) throw new Error("The files have more than 4 GiB, which no scorer can have.");
     // Version 2.0, names in UTF-8, stored, 1 January 1980.
     const common = [u16(20), u16(0x0800), u16(0), u16(0), u16(0x21), u32(~crc >>> 0), u32(blob.size), u32(blob.size), u16(name.length), u16(0)];
     const head = join([u32(0x04034b50), ...common, name]);

@@ -29,6 +29,8 @@ export function deploy(panel, context) {
     limits: { ...(memory.value && { memory: memory.value * MIB }), ...(timeout.value && { timeout_ms: timeout.value * 1000 }) },
   });
   const run = async () => {
+    // Over this the traffic is given: not over what somebody else has changed since. What is deployed does not change it.
+    const seen = context.etag;
     const steps = stepsOf(progress);
     variables(environment.value);
     steps.at("Packing");
@@ -52,7 +54,14 @@ export function deploy(panel, context) {
       return;
     }
     if (all.checked) {
-      await put(`${context.path}/traffic`, { traffic: { [to.value]: 100 } }, { etag: context.etag });
+      try {
+        await put(`${context.path}/traffic`, { traffic: { [to.value]: 100 } }, { etag: seen });
+      } catch (error) {
+        if (error.status !== 412) throw error;
+        const left = new Error(`Revision ${number} of ${to.value} is ready. Somebody else has changed this endpoint meanwhile, so its traffic was left as it is.`);
+        replace(problem, wrong(left), h("p", {}, h("a", { class: "button", href: `#/${tenant}/${name}/traffic` }, "Show what it is now")));
+        return;
+      }
     }
     say(`Revision ${number} of ${to.value} answers`);
     location.hash = `#/${tenant}/${name}/deployments`;

@@ -99,7 +99,12 @@ async function newEndpoint(load) {
     [field("Tenant", tenant, "It is created where there is none of the name."), options, field("Name", input, RULE), field("Description", description)], {
       confirm: "Create",
       act: async () => {
-        if (!tenants.some((other) => other.name === tenant.value)) await put(address(tenant.value), {});
+        if (!tenants.some((other) => other.name === tenant.value)) {
+          await put(address(tenant.value), {}, { headers: { "if-none-match": "*" } }).catch((error) => {
+            // Somebody else has created it meanwhile: it stays as it is.
+            if (error.status !== 412) throw error;
+          });
+        }
         return put(address(tenant.value, input.value), { description: description.value }, { headers: { "if-none-match": "*" } });
       },
     });
