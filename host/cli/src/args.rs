@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser as _};
 use clap::{Parser, Subcommand};
 use scorebox_confinement::{Attempt, Profile};
 use scorebox_sandbox::{Limits, SealLimits};
@@ -98,7 +98,7 @@ pub(crate) struct LimitArgs {
     /// Time for init().
     #[arg(long, env = "SCOREBOX_INIT_TIMEOUT", value_name = "TIME", value_parser = duration, default_value = "300s")]
     pub(crate) init_timeout: Duration,
-    /// Text that an instance may log.
+    /// What an instance may log: texts, names of loggers, and 32 bytes for each record.
     #[arg(long, env = "SCOREBOX_MAX_LOG", value_name = "SIZE", default_value = "1MiB")]
     pub(crate) max_log: ByteSize,
     /// Size of a response.
@@ -233,7 +233,8 @@ pub(crate) struct ServeArgs {
     #[arg(long = "entry_script", alias = "entry-script", value_name = "PATH", conflicts_with = "scorer")]
     pub(crate) entry_script: Option<PathBuf>,
     /// The model directory, which the scorer finds as `model/`.
-    #[arg(long = "model_dir", alias = "model-dir", value_name = "DIR")]
+    // An empty one is none, as for that server.
+    #[arg(long = "model_dir", alias = "model-dir", value_name = "DIR", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub(crate) model_dir: Option<PathBuf>,
     /// Configuration file with the keys of Azure ML's inference server, in JSON.
     #[arg(long = "config_file", alias = "config-file", value_name = "FILE")]
@@ -265,10 +266,10 @@ pub(crate) struct ServeArgs {
     /// long, 429 when more than twice as many requests have come as are scored at the same time.
     #[arg(long, env = "SCOREBOX_MANAGED")]
     pub(crate) managed: bool,
-    /// Name of the deployment.
+    /// Name of the deployment, for the log and for scorers in Rust.
     #[arg(long, env = "SCOREBOX_NAME", default_value = "default")]
     pub(crate) name: String,
-    /// Version of the deployment.
+    /// Version of the deployment, for the same.
     #[arg(long, env = "SCOREBOX_DEPLOYMENT_VERSION", default_value = "1", value_name = "VERSION")]
     pub(crate) deployment_version: String,
 
@@ -332,7 +333,7 @@ pub(crate) struct ServeArgs {
         help_heading = "Limits on clients"
     )]
     pub(crate) max_bodies: ByteSize,
-    /// Time in which nothing of a request body may come, and a second more for each 16 KiB that do.
+    /// Time that a client may keep the server waiting for a body; 16 KiB that come make up for a second of that.
     #[arg(long, env = "SCOREBOX_BODY_TIMEOUT", value_name = "TIME", value_parser = duration, default_value = "30s", help_heading = "Limits on clients")]
     pub(crate) body_timeout: Duration,
     /// Time for the head of a request.
@@ -341,7 +342,7 @@ pub(crate) struct ServeArgs {
     /// Time that a connection may be without a request; by default 75 s.
     #[arg(long, env = "SCOREBOX_IDLE_TIMEOUT", value_name = "TIME", value_parser = duration, help_heading = "Limits on clients")]
     pub(crate) idle_timeout: Option<Duration>,
-    /// Time that a client may leave an answer untaken, and a second more for each 16 KiB of it that it takes.
+    /// Time that a client may leave an answer untaken; 16 KiB that it takes make up for a second of that.
     #[arg(long, env = "SCOREBOX_WRITE_TIMEOUT", value_name = "TIME", value_parser = duration, default_value = "30s", help_heading = "Limits on clients")]
     pub(crate) write_timeout: Duration,
     /// Connections at the same time.

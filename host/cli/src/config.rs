@@ -15,6 +15,29 @@ use serde_json::{Map, Value};
 /// The configuration file where none is named.
 const CONFIG_FILE: &str = "config.json";
 
+/// The setting that names the model directory.
+const MODEL_DIR: &str = "AZUREML_MODEL_DIR";
+
+/// Whether the configuration file may have a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum InFile {
+    Any,
+    /// Only one that is named on the command line or in the environment. One that is found in the app folder is as little to
+    /// be trusted as the app is, and that server reads these keys in neither.
+    Named,
+    None,
+}
+
+impl InFile {
+    fn allows(self, is_named: bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Named => is_named,
+            Self::None => false,
+        }
+    }
+}
+
 /// What a setting can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -36,12 +59,11 @@ pub(crate) struct Setting {
     /// What holds when nobody says.
     pub(crate) default: Option<&'static str>,
     kind: Kind,
-    /// Whether the file may have it.
-    in_file: bool,
+    in_file: InFile,
 }
 
 const fn setting(name: &'static str, kind: Kind, default: Option<&'static str>) -> Setting {
-    Setting { name, other_names: &[], default, kind, in_file: true }
+    Setting { name, other_names: &[], default, kind, in_file: InFile::Any }
 }
 
 impl Setting {
@@ -51,7 +73,12 @@ impl Setting {
     }
 
     const fn only_in_environment(mut self) -> Self {
-        self.in_file = false;
+        self.in_file = InFile::None;
+        self
+    }
+
+    const fn only_in_named_file(mut self) -> Self {
+        self.in_file = InFile::Named;
         self
     }
 
@@ -68,7 +95,7 @@ impl Setting {
 /// All settings of the contract. Those that are only in the environment are read there by that server's start script, or by
 /// the libraries that it uses.
 pub(crate) static SETTINGS: [Setting; 29] = [
-    setting("AML_APP_ROOT", Kind::Text, None),
+    setting("AML_APP_ROOT", Kind::Text, None).only_in_named_file(),
     setting("AZUREML_SOURCE_DIRECTORY", Kind::Text, None).or(&["AML_SOURCE_DIRECTORY"]),
     setting("AZUREML_ENTRY_SCRIPT", Kind::Text, None).or(&["AML_ENTRY_SCRIPT"]),
     setting("SERVICE_NAME", Kind::Text, Some("ML service")),
@@ -77,15 +104,17 @@ pub(crate) static SETTINGS: [Setting; 29] = [
     setting("SERVICE_VERSION", Kind::Text, Some("1.0")),
     setting("SCORING_TIMEOUT_MS", Kind::Integer, Some("3600000")),
     setting("AZUREML_LOG_LEVEL", Kind::Text, None),
-    setting("AML_APP_INSIGHTS_ENABLED", Kind::Text, None).or(&["AML_APPINSIGHTS_ENABLED"]),
-    setting("AML_APP_INSIGHTS_KEY", Kind::Secret, None),
-    setting("AML_MDC_STORAGE_ENABLED", Kind::Flag, Some("false")).or(&["AML_MODEL_DC_STORAGE_ENABLED"]),
+    setting("AML_APP_INSIGHTS_ENABLED", Kind::Text, None).or(&["AML_APPINSIGHTS_ENABLED"]).only_in_named_file(),
+    setting("AML_APP_INSIGHTS_KEY", Kind::Secret, None).only_in_named_file(),
+    setting("AML_MDC_STORAGE_ENABLED", Kind::Flag, Some("false"))
+        .or(&["AML_MODEL_DC_STORAGE_ENABLED"])
+        .only_in_named_file(),
     setting("APP_INSIGHTS_LOG_RESPONSE_ENABLED", Kind::Flag, Some("true")),
-    setting("AML_CORS_ORIGINS", Kind::Text, None),
-    setting("AZUREML_MODEL_DIR", Kind::Text, None),
+    setting("AML_CORS_ORIGINS", Kind::Text, None).only_in_named_file(),
+    setting(MODEL_DIR, Kind::Text, None),
     setting("HOSTNAME", Kind::Text, Some("Unknown")),
     setting("AZUREML_DEBUG_PORT", Kind::Integer, None),
-    setting("AML_APP_INSIGHTS_ENDPOINT", Kind::Text, None),
+    setting("AML_APP_INSIGHTS_ENDPOINT", Kind::Text, None).only_in_named_file(),
     setting("APPLICATIONINSIGHTS_CONNECTION_STRING", Kind::Secret, None).only_in_environment(),
     setting("AZUREML_CONFIG_FILE", Kind::Text, None).only_in_environment(),
     setting("WORKER_COUNT", Kind::Text, None).only_in_environment(),
@@ -170,6 +199,8 @@ pub(crate) struct Config {
     pub(crate) file: Option<PathBuf>,
     /// Keys of the file that are no settings.
     pub(crate) extra_keys: Vec<String>,
+    /// Keys of the file that count only in one that is named, which this one is not.
+    pub(crate) ignored_keys: Vec<String>,
     /// What is wrong with it, if anything. What is right can be shown all the same.
     error: Option<ConfigError>,
 }
@@ -207,7 +238,8 @@ impl Config {
     /// Puts together what the command line, the environment and the configuration file say.
     ///
     /// The file is the one that `AZUREML_CONFIG_FILE` names, else `config.json` in the app folder, which is the current one
-    /// where nobody says, else `config.json` beside the entry script. One that is not there or empty is passed over.
+    /// where nobody says, else `config.json` beside the entry script. One that is not there or empty is passed over. One that
+    /// is not named may not say where data goes, nor have a model directory that is not below its folder.
     pub(crate) fn load(command_line: &BTreeMap<&'static str, String>, environment: &Environment) -> Self {
         let given = |setting: &Setting| {
             if let Some(text) = command_line.get(setting.name) {
@@ -223,12 +255,14 @@ impl Config {
         // A folder that is served is its own app folder.
         let served = folder.filter(|folder| scorer.as_deref() == Some(*folder));
         let app_root = text("AML_APP_ROOT").map_or_else(|| served.unwrap_or(Path::new(".")).to_owned(), PathBuf::from);
-        let places = text("AZUREML_CONFIG_FILE")
-            .map(PathBuf::from)
-            .into_iter()
+        let named = text("AZUREML_CONFIG_FILE").map(PathBuf::from);
+        let places = named
+            .iter()
+            .cloned()
             .chain([app_root.join(CONFIG_FILE)])
             .chain(folder.map(|folder| folder.join(CONFIG_FILE)));
         let file = places.into_iter().find(|path| fs::metadata(path).is_ok_and(|data| data.len() > 0));
+        let is_named = file.is_some() && file == named;
         let (keys, file_error) = match file.as_deref().map(read) {
             None => (Map::new(), None),
             Some(Ok(keys)) => (keys, None),
@@ -239,7 +273,8 @@ impl Config {
         for setting in &SETTINGS {
             let resolved = match given(setting) {
                 Some((text, source)) => setting.kind.of_text(&text).map(|text| Some(Resolved { text, source })),
-                None => setting.find_in(&keys),
+                None if setting.in_file.allows(is_named) => setting.find_in(&keys),
+                None => Ok(None),
             };
             match resolved {
                 Ok(None) => {}
@@ -249,11 +284,33 @@ impl Config {
                 Err(why) => errors.push(format!("{}: {why} (environment variable: {0})", setting.name)),
             }
         }
-        let error = file_error.or_else(|| (!errors.is_empty()).then_some(ConfigError::Values(errors)));
-        let is_setting =
-            |key: &str| SETTINGS.iter().any(|setting| setting.in_file && setting.names().any(|name| name == key));
-        let extra_keys = keys.keys().filter(|key| !is_setting(key)).cloned().collect();
-        Self { values, file, extra_keys, error }
+        let in_file = |key: &str| {
+            let setting = SETTINGS.iter().find(|setting| setting.names().any(|name| name == key));
+            setting.map_or(InFile::None, |setting| setting.in_file)
+        };
+        let extra_keys = keys.keys().filter(|key| !in_file(key).allows(true)).cloned().collect();
+        let ignored = |key: &&String| in_file(key) == InFile::Named && !is_named;
+        let ignored_keys = keys.keys().filter(ignored).cloned().collect();
+        let mut config = Self { values, file, extra_keys, ignored_keys, error: None };
+        config.error = file_error
+            .or_else(|| if is_named { None } else { config.outside() })
+            .or_else(|| (!errors.is_empty()).then_some(ConfigError::Values(errors)));
+        config
+    }
+
+    /// What is wrong where the file has a model directory that is not below its own folder.
+    fn outside(&self) -> Option<ConfigError> {
+        let given = self.get(MODEL_DIR).filter(|given| matches!(given.source, Source::File(_)))?;
+        let (file, folder) = (self.file.as_ref()?, Path::new(&given.text).canonicalize().ok()?);
+        if file.canonicalize().is_ok_and(|file| folder.starts_with(folder_of(&file))) {
+            return None;
+        }
+        let why = format!(
+            "{MODEL_DIR} is {}, which is not below its folder; if that is meant, name the file with --config_file, or the \
+             model directory with --model_dir",
+            given.text
+        );
+        Some(ConfigError::File { path: file.clone(), why })
     }
 
     /// Whether all of it can be used.
@@ -297,10 +354,7 @@ impl Config {
 impl Setting {
     /// Its value in the file; `null` counts as none.
     fn find_in(&self, keys: &Map<String, Value>) -> Result<Option<Resolved>, &'static str> {
-        let found = self
-            .names()
-            .filter(|_| self.in_file)
-            .find_map(|name| Some((name, keys.get(name).filter(|value| !value.is_null())?)));
+        let found = self.names().find_map(|name| Some((name, keys.get(name).filter(|value| !value.is_null())?)));
         let Some((name, value)) = found else { return Ok(None) };
         // The one text that may be true or false instead: the file says so in JSON.
         let kind = if self.name == "AML_APP_INSIGHTS_ENABLED" { Kind::Flag } else { self.kind };
@@ -455,6 +509,26 @@ mod tests {
         assert!(load(&[], &[], "").is_ok());
         assert!(load(&[], &[], "[]").unwrap_err().contains("no JSON object"));
         assert!(load(&[], &[], "{").unwrap_err().starts_with("Invalid config file!"));
+    }
+
+    #[test]
+    fn a_file_that_nobody_names_does_not_say_where_data_goes() {
+        const KEYS: &str = r#"{"SERVICE_NAME": "x", "AML_APP_INSIGHTS_ENABLED": true, "AML_APP_INSIGHTS_KEY": "k",
+            "AML_APP_INSIGHTS_ENDPOINT": "http://127.0.0.1:9", "AML_MODEL_DC_STORAGE_ENABLED": true, "AML_CORS_ORIGINS": "*",
+            "AML_APP_ROOT": "/"}"#;
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        fs::write(folder.path().join(CONFIG_FILE), KEYS).expect("it can be written to");
+        let app_root = [("AML_APP_ROOT", folder.path().display().to_string())];
+        let config = Config::load(&BTreeMap::from(app_root.clone()), &Environment::default());
+        config.check().unwrap();
+        assert_eq!(config.text("SERVICE_NAME"), Some("x"));
+        assert_eq!(config.values.len(), 2, "{:?}", config.values);
+        assert_eq!(config.ignored_keys.len(), 6, "{:?}", config.ignored_keys);
+        let named = ("AZUREML_CONFIG_FILE", folder.path().join(CONFIG_FILE).display().to_string());
+        let config = Config::load(&app_root.into_iter().chain([named]).collect(), &Environment::default());
+        assert_eq!(config.text("AML_APP_INSIGHTS_KEY"), Some("k"));
+        assert_eq!(config.values.len(), 8, "{:?}", config.values);
+        assert!(config.ignored_keys.is_empty());
     }
 
     #[test]

@@ -78,6 +78,11 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
             console::result(format_args!("{sign}{what:<38} {detail}"));
         }
     }
+    verdict(&findings)
+}
+
+/// Whether all is there that is promised.
+fn verdict(findings: &[Finding]) -> Result<(), Failure> {
     let missing = findings.iter().filter(|finding| finding.health == Health::Missing).count();
     if missing > 0 {
         return Err(Failure::failed(format!("{missing} of {} are missing on this machine", findings.len())));
@@ -142,16 +147,20 @@ fn tried(what: Attempt, profile: Profile, readable: &Path) -> Result<Finding, Fa
         // Anew for each: one that succeeds may have removed it.
         fs::write(readable, "readable").map_err(|error| Failure::failed(format!("{}: {error}", readable.display())))?;
     }
-    let output = run(Some(what), profile, readable)?;
-    let (health, detail) = match (output.status.code(), output.status.signal()) {
+    let (health, detail) = told(&run(Some(what), profile, readable)?);
+    Ok(Finding { what: format!("attempt: {} ({})", what.name(), profile.name()), health, detail })
+}
+
+/// What the end of a process tells that has tried something.
+fn told(output: &Output) -> (Health, String) {
+    match (output.status.code(), output.status.signal()) {
         (Some(code), _) if code == i32::from(REFUSED) => {
             (Health::Ok, format!("refused: {}", String::from_utf8_lossy(&output.stderr).trim()))
         }
         (_, Some(BAD_SYSTEM_CALL)) => (Health::Ok, "refused: the process was ended".to_owned()),
         (Some(0), _) => (Health::Missing, "a confined process can do it".to_owned()),
         _ => (Health::Missing, format!("cannot be told: {}", output.status)),
-    };
-    Ok(Finding { what: format!("attempt: {} ({})", what.name(), profile.name()), health, detail })
+    }
 }
 
 fn system() -> Finding {
@@ -197,5 +206,38 @@ fn runtime() -> Finding {
             ),
         ),
         Err(why) => Finding::new("Python runtime", Health::Note, why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::ExitStatus;
+
+    use super::*;
+
+    /// The end of a process with this status of the system's: an exit code is in its second byte, a signal in its first.
+    fn ended(status: i32) -> Output {
+        Output { status: ExitStatus::from_raw(status), stdout: Vec::new(), stderr: b"error: not permitted\n".to_vec() }
+    }
+
+    #[test]
+    fn an_attempt_is_refused_by_an_error_or_by_the_end_of_its_process_and_by_nothing_else() {
+        let refused = i32::from(REFUSED) << 8;
+        assert_eq!(told(&ended(refused)), (Health::Ok, "refused: error: not permitted".to_owned()));
+        assert_eq!(told(&ended(BAD_SYSTEM_CALL)).0, Health::Ok);
+        assert_eq!(told(&ended(0)), (Health::Missing, "a confined process can do it".to_owned()));
+        // An error, wrong usage, an abort and a kill.
+        for status in [1 << 8, 2 << 8, 6, 9] {
+            let (health, detail) = told(&ended(status));
+            assert!(health == Health::Missing && detail.starts_with("cannot be told: "), "{status}: {detail}");
+        }
+    }
+
+    #[test]
+    fn the_doctor_fails_where_something_is_missing_and_not_for_a_note() {
+        let finding = |health| Finding::new("something", health, "");
+        assert!(verdict(&[finding(Health::Ok), finding(Health::Note)]).is_ok());
+        let failure = verdict(&[finding(Health::Ok), finding(Health::Missing), finding(Health::Missing)]).unwrap_err();
+        assert_eq!(failure.to_string(), "2 of 3 are missing on this machine");
     }
 }

@@ -5,7 +5,7 @@ use std::env;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use bytes::Bytes;
 use scorebox_control::ReadBundle;
@@ -80,7 +80,13 @@ pub(crate) fn read(
                 folder.display()
             ));
         }
-        read_archive(scorer, environment, || open_runtime(&find_runtime(python.python_runtime.as_deref())?), limit)?
+        let runtime = || open_runtime(&find_runtime(python.python_runtime.as_deref())?);
+        let mut bundle = read_archive(scorer, environment, runtime, limit)?;
+        if matches!(bundle.code, Code::Component(_)) {
+            // What the contract has is for scripts, and has the port in it: at another one it would be another module.
+            bundle.environment.clear();
+        }
+        bundle
     } else if scorer.is_dir() && script.is_file() && !scorer.join(MODULE_FILE).exists() {
         let own_model_dir = Some(scorer.join(MODEL_DIR)).filter(|folder| folder.is_dir());
         let places = Places {
@@ -90,7 +96,9 @@ pub(crate) fn read(
         };
         read_app(&places, &script, python, environment, limit)?
     } else {
-        Bundle::read(scorer, places.model_dir, limit).map_err(|error| error.to_string())?
+        // An empty one is none, which a script is told as it was said.
+        let model_dir = places.model_dir.filter(|folder| !folder.as_os_str().is_empty());
+        Bundle::read(scorer, model_dir, limit).map_err(|error| error.to_string())?
     };
     Ok(finish(bundle, python))
 }
@@ -241,8 +249,8 @@ fn read_app(
     if matches!(places.scorer, Scorer::Main) {
         app.entry_script = None;
     }
-    let folder = app_root.or(script.parent()).filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    for warning in check_requirements(folder, &carried(&runtime)?).map_err(|error| error.to_string())? {
+    let folder = App::root(script, app_root).map_err(|error| error.to_string())?;
+    for warning in check_requirements(&folder, &carried(&runtime)?).map_err(|error| error.to_string())? {
         tracing::warn!("{warning}");
     }
     Ok(app_bundle(app, environment, open_runtime(&runtime)?))
@@ -337,13 +345,16 @@ pub(crate) fn carried(runtime: &Path) -> Result<Vec<Carried>, String> {
     parse_carried(&json)
 }
 
+/// The program's file, as long as the system knows it: once another one is in its place it has no name any more.
+static PROGRAM: LazyLock<PathBuf> =
+    LazyLock::new(|| env::current_exe().and_then(|program| program.canonicalize()).unwrap_or_default());
+
 /// The folder of the Python runtime: the one that is named, else beside the program, else where packages install it.
 pub(crate) fn find_runtime(named: Option<&Path>) -> Result<PathBuf, String> {
     if let Some(folder) = named {
         return Ok(folder.to_owned());
     }
-    let program = env::current_exe().and_then(|program| program.canonicalize()).unwrap_or_default();
-    let folder = program.parent().unwrap_or(Path::new(""));
+    let folder = PROGRAM.parent().unwrap_or(Path::new(""));
     let places = [folder.join(RUNTIME), folder.join("../lib/scorebox").join(RUNTIME)];
     places.iter().find(|place| place.is_dir()).cloned().ok_or_else(|| {
         format!(

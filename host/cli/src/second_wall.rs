@@ -1,6 +1,7 @@
 //! What the server gives up before it touches a scorer, and the process that seals for it.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,9 @@ use crate::settings;
 use crate::telemetry;
 
 /// Variables that name files with certificates and keys, which those who connect to others read.
-const CERTIFICATES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+const CERTIFICATES: [&str; 2] = ["SSL_CERT_FILE", SEVERAL];
+/// The one that may name several folders, with colons between them.
+const SEVERAL: &str = "SSL_CERT_DIR";
 /// Of the variables that begin so, those that end so do as well.
 const OTLP_PREFIX: &str = "OTEL_EXPORTER_OTLP_";
 const OTLP_FILES: [&str; 2] = ["CERTIFICATE", "CLIENT_KEY"];
@@ -128,9 +131,7 @@ fn open_cache(args: &CacheArgs, default: Option<PathBuf>) -> (Option<Cache>, Opt
     if args.no_cache {
         return (None, None);
     }
-    let of_user = || user_cache_folder().map(|folder| folder.join("scorebox"));
-    let folder = args.cache_dir.clone().or(default).or_else(of_user);
-    let Some(folder) = folder else {
+    let Some(folder) = cache_folder(args, default) else {
         let why = "there is no folder for the cache: give one with --cache-dir; every start compiles the scorer";
         return (None, Some(why.to_owned()));
     };
@@ -139,6 +140,12 @@ fn open_cache(args: &CacheArgs, default: Option<PathBuf>) -> (Option<Cache>, Opt
         Ok(cache) => (Some(cache), None),
         Err(error) => (None, Some(going_on_without(&error))),
     }
+}
+
+/// Where the cache is: in the folder that the user names, else in this one, else in that of the user's programs.
+pub(crate) fn cache_folder(args: &CacheArgs, default: Option<PathBuf>) -> Option<PathBuf> {
+    let of_user = || user_cache_folder().map(|folder| folder.join("scorebox"));
+    args.cache_dir.clone().or(default).or_else(of_user)
 }
 
 fn going_on_without(error: &CacheError) -> String {
@@ -156,10 +163,11 @@ pub(crate) fn user_cache_folder() -> Option<PathBuf> {
 fn places(config: &Config, has_main: bool, here: Option<PathBuf>) -> Vec<PathBuf> {
     let mut places = Vec::new();
     let root = Path::new("/");
+    let script = config.text("AZUREML_ENTRY_SCRIPT").map(|path| here.as_deref().unwrap_or(root).join(path));
+    let script = script.as_deref();
+    let is_script = script.is_some_and(|path| path.extension().is_some_and(|ending| ending == "py"));
     // What does not lie in a folder of its own is not worth the whole file system.
     let here = here.filter(|folder| folder != root);
-    let script = config.text("AZUREML_ENTRY_SCRIPT").map(Path::new);
-    let is_script = script.is_some_and(|path| path.extension().is_some_and(|ending| ending == "py"));
     match script {
         Some(folder) if folder.is_dir() => places.push(folder.to_owned()),
         // What is beside a script belongs to it, and a component may be replaced by another file of its name.
@@ -172,10 +180,10 @@ fn places(config: &Config, has_main: bool, here: Option<PathBuf>) -> Vec<PathBuf
         None => {}
     }
     let is_below = |folder: &PathBuf| {
-        let script = script.map(|script| folder.join(script));
-        script.is_some_and(|script| script.canonicalize().unwrap_or(script).starts_with(folder))
+        script.is_some_and(|script| script.canonicalize().unwrap_or_else(|_| script.to_owned()).starts_with(folder))
     };
-    match config.text("AML_APP_ROOT") {
+    // One that is not there is as none.
+    match config.text("AML_APP_ROOT").filter(|folder| Path::new(folder).exists()) {
         Some(folder) => places.push(PathBuf::from(folder)),
         // The app folder of a script is then where the server was started, if the script lies below it.
         None if is_script => places.extend(here.filter(is_below)),
@@ -198,7 +206,7 @@ fn confinement(args: &ServeArgs, config: &Config, cache: Option<&Cache>, readabl
     Confinement::new(Profile::Server { outgoing })
         .readable(readable)
         .readable(cache.map(Cache::folder))
-        .readable(certificates.map(|(_, path)| PathBuf::from(path)))
+        .readable(certificates.flat_map(|(name, value)| paths_in(&name, &value)))
         .readable(args.tls.files().chain(args.tokens.file()).flat_map(renewal::folders))
         .writable(buffer)
         .writable(args.manage.store().into_iter().chain(args.manage.backups()).inspect(|folder| {
@@ -206,6 +214,11 @@ fn confinement(args: &ServeArgs, config: &Config, cache: Option<&Cache>, readabl
             let _ = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         }))
         .ports(settings::addresses(args, config).iter().chain(&args.manage.admin).map(std::net::SocketAddr::port))
+}
+
+/// The files and folders that such a variable names.
+fn paths_in(variable: &OsStr, value: &OsStr) -> Vec<PathBuf> {
+    if variable == SEVERAL { env::split_paths(value).collect() } else { vec![PathBuf::from(value)] }
 }
 
 fn names_a_file(variable: &str) -> bool {
@@ -252,8 +265,16 @@ mod tests {
         assert_eq!(places_of(&[script("/srv/app/score.py")], false, "/"), [PathBuf::from("/srv/app")]);
         assert_eq!(places_of(&[script("/score.py")], false, "/"), [PathBuf::from("/score.py")]);
         assert_eq!(
-            places_of(&[script("/srv/app/score.py"), ("AML_APP_ROOT", "/srv")], false, "/"),
+            places_of(&[script("/srv/app/score.py"), ("AML_APP_ROOT", "/etc")], false, "/"),
+            ["/srv/app", "/etc"].map(PathBuf::from)
+        );
+        // An app folder that is not there is as none.
+        let missing = ("AML_APP_ROOT", "/srv/app/missing");
+        assert_eq!(
+            places_of(&[script("/srv/app/score.py"), missing], false, "/srv"),
             ["/srv/app", "/srv"].map(PathBuf::from)
         );
+        assert_eq!(places_of(&[script("model.wasm")], false, "/srv/app"), [PathBuf::from("/srv/app")]);
+        assert_eq!(places_of(&[script("src/score.py")], false, "/srv"), ["/srv/src", "/srv"].map(PathBuf::from));
     }
 }

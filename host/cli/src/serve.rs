@@ -1,5 +1,6 @@
 //! `scorebox serve`: check everything, deploy, listen, serve, drain.
 
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -100,6 +101,8 @@ struct Signals {
     interrupt: Signal,
     quit: Signal,
     hang_up: Signal,
+    /// Whether a reload was asked for while nothing could be reloaded yet.
+    reload_is_due: bool,
     /// Signals of gunicorn that have no object here. Their handlers keep them from ending the process.
     _ignored: Vec<Signal>,
 }
@@ -123,11 +126,16 @@ impl Signals {
             interrupt: of(SignalKind::interrupt())?,
             quit: of(SignalKind::quit())?,
             hang_up: of(SignalKind::hangup())?,
+            reload_is_due: false,
             _ignored: ignored.map(of).collect::<Result<_, _>>()?,
         })
     }
 
     async fn next(&mut self) -> Asked {
+        if mem::take(&mut self.reload_is_due) { Asked::Reload } else { self.receive().await }
+    }
+
+    async fn receive(&mut self) -> Asked {
         tokio::select! {
             _ = self.terminate.recv() => Asked::End("SIGTERM"),
             _ = self.interrupt.recv() => Asked::End("SIGINT"),
@@ -136,11 +144,12 @@ impl Signals {
         }
     }
 
-    /// Waits for one that asks for the end, and returns its name.
+    /// Waits for one that asks for the end, and returns its name. What else is asked for comes later, from [`Self::next`].
     async fn end(&mut self) -> &'static str {
         loop {
-            if let Asked::End(name) = self.next().await {
-                return name;
+            match self.receive().await {
+                Asked::End(name) => return name,
+                Asked::Reload => self.reload_is_due = true,
             }
         }
     }

@@ -97,9 +97,11 @@ pub(crate) fn log_level(args: &ServeArgs, config: &Config) -> LevelFilter {
 
 /// The user's configuration of the log, with its path: `logging.json` in the app folder, else beside the script.
 pub(crate) fn logging_config(config: &Config) -> Result<Option<(PathBuf, LoggingConfig)>, Failure> {
-    let app_root = Path::new(config.text("AML_APP_ROOT").unwrap_or("."));
-    let beside_script = config.text("AZUREML_ENTRY_SCRIPT").map(|script| folder_of(Path::new(script)));
-    let places = [Some(app_root), beside_script];
+    let scorer = config.text("AZUREML_ENTRY_SCRIPT").map(Path::new);
+    // A folder that is served is its own app folder.
+    let served = scorer.filter(|scorer| scorer.is_dir());
+    let app_root = config.text("AML_APP_ROOT").map(Path::new).or(served).unwrap_or(Path::new("."));
+    let places = [Some(app_root), scorer.map(folder_of)];
     let Some(path) = places.into_iter().flatten().map(|folder| folder.join(LOGGING_FILE)).find(|path| path.is_file())
     else {
         return Ok(None);
@@ -221,8 +223,9 @@ pub(crate) fn check(
             .then(|| telemetry::models(Path::new(config.text_or_default("AZUREML_MODEL_DIR")))),
     };
     let threads = args.threads.or(workers.concurrency).unwrap_or(SandboxConfig::default().threads);
+    let max_running = args.max_running.unwrap_or(if args.managed { threads } else { MAX_RUNNING }).get();
     // A managed endpoint takes twice as many requests as are scored at the same time.
-    let (max_running, max_waiting) = if args.managed { (threads, threads.get()) } else { (MAX_RUNNING, MAX_WAITING) };
+    let max_waiting = args.max_waiting.unwrap_or(if args.managed { max_running } else { MAX_WAITING });
     let connections = ConnectionLimits::default();
     Ok(Checked {
         model_dir: config.text("AZUREML_MODEL_DIR").map(PathBuf::from),
@@ -245,8 +248,8 @@ pub(crate) fn check(
         },
         sandbox: SandboxConfig {
             threads,
-            max_running: args.max_running.unwrap_or(max_running).get(),
-            max_waiting: args.max_waiting.unwrap_or(max_waiting),
+            max_running,
+            max_waiting,
             queue_timeout: args.queue_timeout,
             tick: args.tick,
             nice: args.nice,
@@ -267,6 +270,12 @@ pub(crate) fn log_settings(config: &Config, cors: Option<&Cors>, workers: &Worke
             target: "azmlinfsrv",
             "Found extra keys in the config file that are not supported by the server.\nExtra keys = [{}]",
             config.extra_keys.iter().map(|key| format!("'{key}'")).collect::<Vec<_>>().join(", ")
+        );
+    }
+    if !config.ignored_keys.is_empty() {
+        tracing::warn!(
+            "{} of a configuration file that nobody names have no effect; name it with --config_file if they are meant",
+            config.ignored_keys.join(", ")
         );
     }
     let level = config.text(LOG_LEVEL).filter(|level| !LOG_LEVELS.contains(&&*level.to_ascii_uppercase()));
@@ -346,4 +355,56 @@ fn environment(args: &ServeArgs, config: &Config, settings: &Settings) -> Vec<(S
         set("HTTP_X_MS_SERVER_VERSION", version.to_owned());
     }
     environment
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Args, Command};
+    use crate::config::Environment;
+
+    fn checked(arguments: &[&str], environment: &[(&str, &str)]) -> Checked {
+        let line = ["scorebox", "serve"].into_iter().chain(arguments.iter().copied());
+        let Command::Serve(args) = Args::try_parse_from(line).unwrap().command else { panic!("it is `serve`") };
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let environment = Environment::from_variables(environment.iter().map(own));
+        let config = Config::load(&command_line(&args), &environment);
+        check(&args, &config, None, &Workers::read(&config).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_nobody_sets_is_as_the_help_says() {
+        let Checked { plan, connections, sandbox, settings, .. } = checked(&[], &[]);
+        assert_eq!(plan.limits.deadline, Duration::from_mins(5));
+        assert_eq!(settings.scoring_timeout, Duration::from_hours(1));
+        assert_eq!((sandbox.max_running, sandbox.max_waiting), (64, 1024));
+        // Then it is twice the deadline.
+        assert_eq!(sandbox.queue_timeout, None);
+        assert_eq!((connections.idle_timeout, connections.grace), (Duration::from_secs(75), Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn run_has_the_lesser_of_the_two_timeouts_of_the_contract_and_none_where_both_are_0() {
+        let deadline = |environment: &[(&str, &str)]| checked(&[], environment).plan.limits.deadline;
+        assert_eq!(deadline(&[("WORKER_TIMEOUT", "0")]), Duration::from_hours(1));
+        assert_eq!(deadline(&[("WORKER_TIMEOUT", "7200")]), Duration::from_hours(1));
+        assert_eq!(deadline(&[("WORKER_TIMEOUT", "20")]), Duration::from_secs(20));
+        assert_eq!(deadline(&[("SCORING_TIMEOUT_MS", "0")]), Duration::from_mins(5));
+        assert_eq!(deadline(&[("SCORING_TIMEOUT_MS", "200")]), Duration::from_millis(200));
+        assert_eq!(deadline(&[("SCORING_TIMEOUT_MS", "0"), ("WORKER_TIMEOUT", "0")]), NO_LIMIT);
+    }
+
+    #[test]
+    fn what_gunicorn_is_told_holds_for_the_server_unless_the_command_line_says_something_else() {
+        let environment =
+            [("WORKER_COUNT", "2"), ("GUNICORN_CMD_ARGS", "--threads 3 --graceful-timeout 7 --keep-alive=9")];
+        let of = |arguments: &[&str]| {
+            let Checked { connections, sandbox, .. } = checked(arguments, &environment);
+            (sandbox.threads.get(), connections.grace.as_secs(), connections.idle_timeout.as_secs())
+        };
+        assert_eq!(of(&[]), (6, 7, 9));
+        assert_eq!(of(&["--threads", "1", "--grace", "4s", "--idle-timeout", "5s"]), (1, 4, 5));
+    }
 }

@@ -45,21 +45,25 @@ const MOST: u64 = 16 * 1024;
 
 /// When deployments are parked. To be called as early as [`admin`]. Raises the limit on descriptors as far as it goes.
 pub(crate) fn parking(args: &ServeArgs) -> ParkingSettings {
+    let descriptors = raise_descriptors().unwrap_or(u64::MAX);
     if args.manage.state_dir.is_none() {
         return ParkingSettings::default();
     }
-    let descriptors = raise_descriptors().unwrap_or(u64::MAX);
     let connections = args.max_connections.get() as u64;
     let free = descriptors.saturating_sub(connections.saturating_add(OTHER_DESCRIPTORS));
     // Where there are too few for all, connections may not get all that they could have.
     let most = free.max(descriptors / PART).min(MOST);
-    let asked = args.manage.memory_budget.map(|budget| budget.as_u64());
-    let part = || memory::available().map_or(u64::MAX, |available| available / PART);
     ParkingSettings {
-        budget: asked.unwrap_or_else(part),
+        budget: budget(args).unwrap_or(u64::MAX),
         most: usize::try_from(most).unwrap_or(usize::MAX),
         after: args.manage.park_after,
     }
+}
+
+/// Bytes that deployments may take which answer no request at the moment: what is asked for, else a part of what there is.
+pub(crate) fn budget(args: &ServeArgs) -> Option<u64> {
+    let asked = args.manage.memory_budget.map(|budget| budget.as_u64());
+    asked.or_else(|| memory::available().map(|available| available / PART))
 }
 
 /// What is served for tenants.

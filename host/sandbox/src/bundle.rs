@@ -16,6 +16,9 @@ pub const MODULE_FILE: &str = "model.wasm";
 pub const MODEL_DIR: &str = "model";
 /// Folders within folders that a model directory may have.
 const MAX_DEPTH: usize = 64;
+/// Files and folders that a model directory may have. What links lead to counts for each link: there may be more ways
+/// through a few folders than anybody can go.
+const MAX_ENTRIES: usize = 100_000;
 
 /// Why a bundle cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +64,16 @@ pub enum BundleError {
     #[error("{} is more than {MAX_DEPTH} folders deep", path.display())]
     TooDeep {
         /// The folder.
+        path: PathBuf,
+    },
+    /// Files and folders without end.
+    #[error(
+        "the model directory {} has more than {MAX_ENTRIES} files and folders, with those that links lead to; take out what \
+         the scorer does not need",
+        path.display()
+    )]
+    TooMany {
+        /// The model directory.
         path: PathBuf,
     },
     /// The files cannot fit into the memory of an instance.
@@ -150,7 +163,7 @@ impl Bundle {
             return Ok(Self { owner, code, environment, files, model_dir: None, preload: None });
         };
         let root = fs::canonicalize(&model_dir).map_err(on(&model_dir))?;
-        let mut reader = Reader { root: &root, files: Vec::new(), left: limit, limit };
+        let mut reader = Reader { root: &root, files: Vec::new(), entries: 0, left: limit, limit };
         reader.folder(&root, MODEL_DIR, 0)?;
         let mut files = reader.files;
         files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
@@ -163,6 +176,8 @@ impl Bundle {
 struct Reader<'a> {
     root: &'a Path,
     files: Vec<BundleFile>,
+    /// Files and folders so far.
+    entries: usize,
     left: u64,
     limit: u64,
 }
@@ -170,10 +185,15 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn folder(&mut self, folder: &Path, name: &str, depth: usize) -> Result<(), BundleError> {
         if depth > MAX_DEPTH {
-            return Err(BundleError::TooDeep { path: folder.to_owned() });
+            // With the links that lead there.
+            return Err(BundleError::TooDeep { path: name.into() });
         }
         for entry in fs::read_dir(folder).map_err(on(folder))? {
             let path = entry.map_err(on(folder))?.path();
+            self.entries += 1;
+            if self.entries > MAX_ENTRIES {
+                return Err(BundleError::TooMany { path: self.root.to_owned() });
+            }
             let Some(part) = path.file_name().and_then(|part| part.to_str()) else {
                 return Err(BundleError::Name { path });
             };
@@ -184,7 +204,8 @@ impl Reader<'_> {
             }
             let data = fs::metadata(&target).map_err(on(&path))?;
             if data.is_dir() {
-                self.folder(&path, &name, depth + 1)?;
+                // By its own path: one by way of many links takes long to resolve.
+                self.folder(&target, &name, depth + 1)?;
             } else if data.is_file() {
                 self.file(name, &target, data.len())?;
             } else {
@@ -257,8 +278,11 @@ mod tests {
     fn a_circle_of_links_ends() {
         let folder = bundle();
         symlink(".", folder.path().join("model/circle")).unwrap();
-        let error = Bundle::read(folder.path(), None, 1_000_000).unwrap_err();
-        assert!(matches!(error, BundleError::TooDeep { .. } | BundleError::Io { .. }), "{error}");
+        let error = Bundle::read(folder.path(), None, 1_000_000).unwrap_err().to_string();
+        assert!(
+            error.starts_with("model/circle/circle/") && error.ends_with("is more than 64 folders deep"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -93,7 +93,9 @@ pub(crate) fn initialise_component(
     let instrumented = Component::new(sandbox.engine(), &instrumented).map_err(compile_error)?;
     let scorer = link_component(sandbox, &interface, &instrumented)?;
     let environment = environment(candidate.limits, sink, &interface, candidate.bundle.model_dir.as_ref());
-    let files = if interface.imports_files() { &[][..] } else { &candidate.bundle.files };
+    // A guest that can read its model directory itself does. An archive has none.
+    let reads_itself = interface.imports_files() && candidate.bundle.model_dir.is_some();
+    let files = if reads_itself { &[][..] } else { &candidate.bundle.files };
     let files = files.iter().map(file).collect();
     progress(Stage::Initialising);
     let (mut store, instance) = call_init(sandbox, deployment(candidate, files), &scorer, &environment)?;

@@ -1,4 +1,4 @@
-//! Archives, wheels, model directories and caches that were made to do harm.
+//! Archives, wheels, requirement files, app folders, model directories and caches that were made to do harm.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Cursor, Seek, SeekFrom, Write};
@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use scorebox_tests::process::{Process, hermetic, scorebox};
 use scorebox_tests::wait::PATIENCE;
-use scorebox_tests::{Ended, Serve, python};
+use scorebox_tests::{Ended, Serve, fixtures, python};
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -187,6 +188,89 @@ fn a_wheel_that_unpacks_to_more_than_a_gibibyte_is_refused_by_build() {
     assert!(ended.stderr.contains("bomb-1.0-py3-none-any.whl"), "{ended:?}");
     assert!(memory < 3072 * MIB as u64, "{} MiB", memory >> 20);
     assert!(!folder.path().join("app.scorebox").exists());
+}
+
+#[test]
+fn no_line_of_a_requirement_file_and_no_module_of_the_app_makes_build_run_foreign_code() {
+    const PROJECT: &str = "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n";
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let app = folder.path();
+    let runs = format!("open({:?}, 'w')\n", app.join("ran"));
+    fs::create_dir(app.join("evil")).expect("a folder");
+    for (name, text) in [("evil/pyproject.toml", PROJECT), ("evil/backend.py", &*runs), ("pip.py", &*runs)] {
+        fs::write(app.join(name), text).expect("a file");
+    }
+    fs::write(app.join("score.py"), SCRIPT).expect("a file");
+    let url = format!("file://{}/evil; os_name!='/a-1.0-py3-none-any.whl#'", app.display());
+    for (lines, reason) in [
+        ("./a-1.0-py3-none-any.whl?/../evil", "cannot read"),
+        ("./a-1.0-py3-none-any.whl#/../evil", "cannot read"),
+        ("a @ ./evil;os_name!='/a-1.0-py3-none-any.whl#'", "cannot read"),
+        (&*url, "its URL has a `;` or a space"),
+        ("a @ ./evil", "build with --allow-sdist"),
+        // This one pip is asked for.
+        ("--no-index\na==1.0", "Could not find a version"),
+    ] {
+        fs::write(app.join("requirements.txt"), lines).expect("a file");
+        let mut command = scorebox();
+        command.arg("build").arg(app).arg("-o").arg(app.join("app.scorebox"));
+        let (ended, _) = run(&mut command);
+        assert_eq!(ended.code, Some(1), "{lines}: {ended:?}");
+        assert!(ended.stderr.contains(reason), "{lines}: no {reason:?} in {:?}", ended.stderr);
+        assert!(!app.join("ran").exists(), "{lines}");
+    }
+}
+
+#[test]
+fn a_requirement_file_that_is_nested_without_end_is_refused_and_what_is_deployed_goes_on_serving() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("score.py"), SCRIPT).expect("a file");
+    let server = python::serve(folder.path().join("score.py")).start();
+    let lists = format!("dependencies:\n{}x\n", "- ".repeat(100_000));
+    let condition = format!("a;{}''<''\n", "''<''or".repeat(500_000));
+    for (name, text, reason) in [
+        ("conda.yml", lists, "more than 64 lists and mappings are within each other"),
+        ("requirements.txt", condition, "the condition has more than 256 comparisons"),
+    ] {
+        let path = folder.path().join(name);
+        fs::write(&path, text).expect("a file");
+        server.process().signal(Signal::HUP);
+        let line = server.logged(reason);
+        assert!(
+            line.contains("what is deployed goes on serving") && line.contains(name) && line.len() < 2000,
+            "{line}"
+        );
+        assert_eq!(server.score("{}").status, 200);
+        fs::remove_file(path).expect("it is there");
+    }
+}
+
+#[test]
+fn links_that_make_more_ways_through_folders_than_anybody_can_go_are_refused() {
+    let folder = |files: &[(&str, &str)]| {
+        const LEVELS: usize = 25;
+        let folder = fixtures::folder(files);
+        for level in 0..=LEVELS {
+            let path = folder.path().join(format!("d{level}"));
+            fs::create_dir(&path).expect("a folder");
+            for name in ["a", "b"].into_iter().filter(|_| level < LEVELS) {
+                symlink(format!("../d{}", level + 1), path.join(name)).expect("a link");
+            }
+        }
+        folder
+    };
+    let script = std::str::from_utf8(SCRIPT).expect("a text");
+    let (app, model) = (folder(&[("score.py", script)]), folder(&[]));
+    for (what, serve) in [
+        ("the app folder", Serve::new(app.path())),
+        ("the model directory", Serve::guest("echo").arg("--model_dir").arg(model.path())),
+    ] {
+        let begin = Instant::now();
+        let ended = serve.refused();
+        println!("refused after {:?}", begin.elapsed());
+        assert_refused(&ended, &[what, "has more than 100000 files and folders, with those that links lead to"]);
+        assert!(begin.elapsed() < Duration::from_secs(20), "after {:?}", begin.elapsed());
+    }
 }
 
 #[test]

@@ -30,7 +30,7 @@ use clap::Parser;
 use scorebox_tests::{fixtures, python};
 use serde_json::{Value, json};
 
-use crate::sample::{QUANTITIES, Sample};
+use crate::sample::{QUANTITIES, Quantity, Sample};
 use crate::server::Server;
 use crate::traffic::{Count, Kind, Mix};
 use crate::verdict::{Measured, Trend};
@@ -206,27 +206,9 @@ fn judge(args: &Args, one: &Soaked, warm_up: f64) -> Judged {
     let after: Vec<&Sample> = one.samples.iter().filter(|sample| sample.seconds >= warm_up).collect();
     let mut judged = Judged { trends: Vec::new(), complaints: Vec::new() };
     for quantity in &QUANTITIES {
-        let series: Vec<Measured> = after.iter().map(|sample| (sample.seconds, (quantity.of)(sample))).collect();
-        let trend = Trend::of(&series);
-        let (tolerance, noise) = if quantity.is_memory {
-            (args.tolerance, args.noise)
-        } else {
-            // Counts have no slow drift: a leak of one in a thousand requests is hundreds in an hour.
-            (quantity.per_hour, quantity.noise)
-        };
-        if trend.grows(tolerance, noise) {
-            judged.complaints.push(format!(
-                "{name}: {} grows by {:.1} an hour, from {:.1} to {:.1}",
-                quantity.name, trend.per_hour, trend.first, trend.last
-            ));
-        }
+        let (trend, complaints) = judge_quantity(args, quantity, &after, &one.rest);
+        judged.complaints.extend(complaints.iter().map(|complaint| format!("{name}: {complaint}")));
         judged.trends.push((quantity.name, trend));
-        let [before, afterwards] = &one.rest;
-        if !quantity.is_given_back(before, afterwards) {
-            let [before, afterwards] = [before, afterwards].map(quantity.of);
-            let name = format!("{name}: {}", quantity.name);
-            judged.complaints.push(format!("{name} is {afterwards} after the traffic, and was {before} before it"));
-        }
     }
     for (kind, count) in &one.counts {
         if count.sent == 0 {
@@ -240,6 +222,33 @@ fn judge(args: &Args, one: &Soaked, warm_up: f64) -> Judged {
         }
     }
     judged
+}
+
+/// How a quantity goes while there is traffic, and what is wrong with that, or with what is left of it at rest.
+fn judge_quantity(
+    args: &Args,
+    quantity: &Quantity,
+    samples: &[&Sample],
+    [before, afterwards]: &[Sample; 2],
+) -> (Trend, Vec<String>) {
+    let (name, mut complaints) = (quantity.name, Vec::new());
+    let series: Vec<Measured> = samples.iter().map(|sample| (sample.seconds, (quantity.of)(sample))).collect();
+    let trend = Trend::of(&series);
+    let (tolerance, noise) = if quantity.is_memory {
+        (args.tolerance, args.noise)
+    } else {
+        // Counts have no slow drift: a leak of one in a thousand requests is hundreds in an hour.
+        (quantity.per_hour, quantity.noise)
+    };
+    if trend.grows(tolerance, noise) {
+        let Trend { first, last, per_hour, .. } = trend;
+        complaints.push(format!("{name} grows by {per_hour:.1} an hour, from {first:.1} to {last:.1}"));
+    }
+    if !quantity.is_given_back(before, afterwards) {
+        let [before, afterwards] = [before, afterwards].map(quantity.of);
+        complaints.push(format!("{name} is {afterwards} after the traffic, and was {before} before it"));
+    }
+    (trend, complaints)
 }
 
 fn print(soaked: &[Soaked], judged: &[Judged]) {
@@ -279,4 +288,52 @@ fn raw(one: &Soaked, judged: &Judged) -> Value {
         "log_lines": one.server.log_lines(),
         "samples": one.samples,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sample in which there is so much of everything.
+    fn sample(seconds: f64, of_all: f64) -> Sample {
+        let [rss, pss, private, descriptors, threads, mappings] = [of_all; 6];
+        Sample { seconds, rss, pss, private, descriptors, threads, mappings }
+    }
+
+    /// Samples of an hour, one in five seconds, in which there is so much more of everything at its end.
+    fn hour(more: f64) -> Vec<Sample> {
+        (0..720).map(f64::from).map(|at| sample(at * 5.0, 100.0 + more * at / 720.0)).collect()
+    }
+
+    /// The complaints about a quantity of which there is so much more at the end of an hour, and after the traffic.
+    fn complaints(quantity: &Quantity, in_an_hour: f64, at_rest: f64) -> Vec<String> {
+        let samples = hour(in_an_hour);
+        let rest = [sample(0.0, 50.0), sample(0.0, 50.0 + at_rest)];
+        judge_quantity(&Args::parse_from(["soak"]), quantity, &samples.iter().collect::<Vec<_>>(), &rest).1
+    }
+
+    #[test]
+    fn what_grows_by_more_than_it_may_is_a_complaint() {
+        for quantity in &QUANTITIES {
+            let noise = if quantity.is_memory { 16.0 } else { quantity.noise };
+            // What is seen of it, from the first to the last fifth, is four fifths.
+            let most = noise / 0.8;
+            let found = complaints(quantity, 1.1 * most, 0.0);
+            assert!(found.len() == 1 && found[0].contains(" grows by "), "{}: {found:?}", quantity.name);
+            assert_eq!(complaints(quantity, 0.9 * most, 0.0), [""; 0], "{}", quantity.name);
+        }
+    }
+
+    #[test]
+    fn what_is_not_given_back_is_a_complaint_but_for_memory() {
+        for (name, kept) in [("descriptors", 16.0), ("threads", 8.0), ("mappings", 256.0)] {
+            let quantity = QUANTITIES.iter().find(|quantity| quantity.name == name).expect("it is looked at");
+            let found = complaints(quantity, 0.0, kept + 1.0);
+            assert_eq!(found, [format!("{name} is {} after the traffic, and was 50 before it", 51.0 + kept)]);
+            assert_eq!(complaints(quantity, 0.0, kept), [""; 0], "{name}");
+        }
+        for quantity in QUANTITIES.iter().filter(|quantity| quantity.is_memory) {
+            assert_eq!(complaints(quantity, 0.0, 1000.0), [""; 0], "{}", quantity.name);
+        }
+    }
 }

@@ -10,7 +10,8 @@ fn config(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> En
     Process::start(command.current_dir(folder)).wait(PATIENCE)
 }
 
-const ENVIRONMENT: [(&str, &str); 6] = [
+const ENVIRONMENT: [(&str, &str); 7] = [
+    ("GUNICORN_CMD_ARGS", "--graceful-timeout 7"),
     ("SERVICE_NAME", "from the environment"),
     ("aml_app_insights_key", KEY),
     ("APPLICATIONINSIGHTS_CONNECTION_STRING", SECRET),
@@ -55,12 +56,47 @@ fn every_setting_is_shown_in_json_with_its_value_and_source_and_secrets_are_mask
         ("--pass-env", json!("TOKEN"), "environment variable SCOREBOX_PASS_ENV"),
         ("--tick", json!("7ms"), "command line"),
         ("--max-body", json!("5MiB"), "environment variable SCOREBOX_MAX_BODY"),
-        ("--grace", json!(null), "default"),
+        ("--grace", json!("7s"), "environment variable GUNICORN_CMD_ARGS"),
+        ("--idle-timeout", json!("1m 15s"), "default"),
+        ("--timeout", json!("2s"), "SCORING_TIMEOUT_MS and WORKER_TIMEOUT"),
+        ("--threads", json!("3"), "WORKER_COUNT and GUNICORN_CMD_ARGS"),
+        ("--max-running", json!("64"), "default"),
+        ("--max-waiting", json!("1024"), "default"),
+        ("--queue-timeout", json!(null), "default"),
+        ("--park-after", json!(null), "default"),
+        ("--log-level", json!("info"), "AZUREML_LOG_LEVEL"),
+        ("--nice", json!("0"), "default"),
+        ("--managed", json!("false"), "default"),
     ] {
-        let setting = &all["settings"][name];
-        let expected = json!({ "value": value, "source": source });
-        assert!(*setting == expected || setting.is_null() && value.is_null(), "{name}: {setting}, not {expected}");
+        assert_eq!(all["settings"][name], json!({ "value": value, "source": source }), "{name}");
     }
+}
+
+#[test]
+fn every_option_of_serve_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = config(folder.path(), &["--json"], &[]);
+    let all: Value = serde_json::from_str(&ended.stdout).expect("it is JSON");
+    let help = Process::start(scorebox().args(["serve", "--help"])).wait(PATIENCE).stdout;
+    let first_words = help.lines().filter_map(|line| line.trim_start().split(' ').next());
+    // Those with an underscore are settings of the contract.
+    let options: Vec<_> = first_words.filter(|word| word.starts_with("--") && !word.contains('_')).collect();
+    assert!(options.len() > 50, "{options:?}");
+    for option in options {
+        assert!(all["settings"][option].is_object(), "{option} is not in {all:#}");
+    }
+}
+
+#[test]
+fn keys_of_a_file_that_nobody_names_and_which_do_not_count_are_named() {
+    let folder = folder(&[("config.json", r#"{"AML_APP_INSIGHTS_ENABLED": true, "SERVICE_NAME": "x"}"#)]);
+    let ended = config(folder.path(), &[], &[]);
+    assert!(
+        ended.stdout.contains("keys that count only in a file that is named: AML_APP_INSIGHTS_ENABLED\n"),
+        "{ended:?}"
+    );
+    let ended = config(folder.path(), &["--config_file", "config.json"], &[]);
+    assert!(!ended.stdout.contains("keys that count only"), "{ended:?}");
 }
 
 #[test]

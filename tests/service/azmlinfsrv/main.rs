@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use scorebox_tests::fixtures::{self, folder};
-use scorebox_tests::process::{Process, scorebox};
+use scorebox_tests::process::{Process, hermetic, scorebox};
 use scorebox_tests::server::free_port;
 use scorebox_tests::wait::{PATIENCE, eventually};
 use scorebox_tests::{Client, Ended, Request, Response, Serve, Server, python};

@@ -158,3 +158,45 @@ fn health_has_a_port_of_its_own_that_serves_everything_when_it_is_asked_for() {
     assert_eq!(scored.json()["body"], "through the other port");
     assert_eq!(server.stop().code, Some(0), "both listeners end");
 }
+
+#[test]
+fn a_file_that_nobody_names_neither_reads_other_folders_nor_says_where_data_goes() {
+    let folder = folder(&[("secrets/token", "hidden"), ("app/README.md", "")]);
+    let [app, secrets] = ["app", "secrets"].map(|name| folder.path().join(name));
+    fs::copy(fixtures::guest("echo"), app.join("model.wasm")).unwrap();
+    let config = |keys: Value| fs::write(app.join("config.json"), keys.to_string()).unwrap();
+    config(json!({ "AZUREML_MODEL_DIR": secrets }));
+    let refused = Serve::new(&app).refused();
+    assert_refused(&refused, 3);
+    let why = "which is not below its folder; if that is meant, name the file with --config_file";
+    assert!(format!("{refused:?}").contains(why), "{refused:?}");
+    assert_eq!(Serve::new(&app).arg("--config_file").arg(app.join("config.json")).start().get("/livez").status, 200);
+
+    config(json!({"AML_APP_INSIGHTS_ENABLED": true, "AML_APP_INSIGHTS_KEY": KEY}));
+    let named = Serve::new(&app).arg("--config_file").arg(app.join("config.json"));
+    named.start().logged("telemetry goes to Application Insights");
+    config(
+        json!({"AML_APP_INSIGHTS_ENABLED": true, "AML_APP_INSIGHTS_KEY": KEY, "AML_CORS_ORIGINS": "*", "SERVICE_NAME": "x"}),
+    );
+    let server = Serve::new(&app).start();
+    server.logged(
+        "AML_APP_INSIGHTS_ENABLED, AML_APP_INSIGHTS_KEY, AML_CORS_ORIGINS of a configuration file that nobody names",
+    );
+    assert_eq!(title(&server), "x");
+    let response = server.send(&Request::json("{}").header("origin", "http://a.test"));
+    assert_eq!(response.header("access-control-allow-origin"), None);
+    assert!(!server.log().join("\n").contains("telemetry goes to"));
+}
+
+#[test]
+fn a_scorer_is_found_by_a_name_without_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(fixtures::guest("echo"), folder.path().join("model.wasm")).unwrap();
+    let serve = Serve::azmlinfsrv().in_folder(folder.path()).env("AZUREML_ENTRY_SCRIPT", "model.wasm");
+    assert_eq!(serve.start().score("{}").status, 200);
+}
+
+#[test]
+fn an_empty_model_directory_is_none() {
+    assert_eq!(guest("echo").arg("--model_dir=").start().score("{}").status, 200);
+}

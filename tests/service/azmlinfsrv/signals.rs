@@ -1,4 +1,5 @@
 use super::*;
+use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use scorebox_tests::wait::SetOnFailure;
@@ -66,4 +67,46 @@ fn sigquit_finishes_what_runs_and_the_signals_that_change_gunicorns_workers_end_
     let ended = server.wait(PATIENCE);
     assert_eq!(ended.code, Some(0));
     assert!(ended.stdout.contains("all requests are answered"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_sighup_that_comes_before_the_first_script_is_served_is_not_lost() {
+    const SLOW: &str = "import time\n\n\ndef init():\n    print('it begins')\n    time.sleep(2)\n\n\n";
+    let app = folder(&[("score.py", &format!("{SLOW}def run(data):\n    return 1\n"))]);
+    let port = free_port();
+    let (process, _shared) = in_python(app.path()).args("--entry_script score.py").spawn(port);
+    assert!(process.line(PATIENCE, |line| line.contains("it begins")).is_some(), "{}", process.said());
+    fs::write(app.path().join("score.py"), script(2)).unwrap();
+    process.signal(Signal::HUP);
+    assert!(process.line(PATIENCE, |line| line.contains("SIGHUP: the scorer is read again")).is_some());
+    let score = || Client::connect(([127, 0, 0, 1], port).into())?.send(&Request::json("{}"));
+    eventually(PATIENCE, "the changed script answers", || score().is_ok_and(|response| response.json() == 2));
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait(PATIENCE).code, Some(0));
+}
+
+#[test]
+fn a_script_is_read_again_after_the_program_was_replaced() {
+    let app = folder(&[("score.py", &script(1))]);
+    let installed = tempfile::tempdir().unwrap();
+    let program = installed.path().join("scorebox");
+    let original = fixtures::binary().canonicalize().unwrap();
+    fs::copy(&original, &program).unwrap();
+    symlink(original.with_file_name("python-runtime"), installed.path().join("python-runtime")).unwrap();
+    let port = free_port();
+    let mut command = hermetic(&program);
+    command.args(["serve", "score.py", "--port", &port.to_string()]).current_dir(app.path());
+    command.env("SCOREBOX_ADDRESS", "127.0.0.1").env("SCOREBOX_CACHE_DIR", python::compiled_cache());
+    command.env("SCOREBOX_CACHE_SIZE", "3GiB");
+    let process = Process::start(&mut command);
+    assert!(process.line(PATIENCE, |line| line.contains("listening on")).is_some(), "{}", process.said());
+    fs::write(app.path().join("score.py"), script(2)).unwrap();
+    let upgraded = installed.path().join("new");
+    fs::write(&upgraded, "another program").unwrap();
+    fs::rename(&upgraded, &program).unwrap();
+    process.signal(Signal::HUP);
+    let score = || Client::connect(([127, 0, 0, 1], port).into())?.send(&Request::json("{}"));
+    eventually(PATIENCE, "the changed script answers", || score().is_ok_and(|response| response.json() == 2));
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait(PATIENCE).code, Some(0));
 }

@@ -14,7 +14,10 @@ use super::{GUEST_APP, GUEST_MODEL};
 /// Folders within folders that an app may have.
 const MAX_DEPTH: usize = 64;
 /// Files that an app may have, with those of its model directory.
-pub(super) const MAX_FILES: usize = 20_000;
+const MAX_FILES: usize = 20_000;
+/// Files, with those of installed packages, and folders that an app may have. What links lead to counts for each link:
+/// there may be more ways through a few folders than anybody can go.
+pub(super) const MAX_ENTRIES: usize = 5 * MAX_FILES;
 
 /// Why there is no app.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +115,18 @@ pub(crate) enum AppError {
     TooDeep {
         /// The folder.
         path: PathBuf,
+    },
+    /// Files and folders without end.
+    #[error(
+        "the {of} {} has more than {MAX_ENTRIES} files and folders, with those that links lead to; take out what the script \
+         does not need",
+        path.display()
+    )]
+    TooMany {
+        /// The folder.
+        path: PathBuf,
+        /// Which one it is.
+        of: Part,
     },
     /// More than an app can have.
     #[error("{0}")]
@@ -237,6 +252,12 @@ impl App {
         Self::read_from(&current, entry_script, model_dir, app_root, source_dir, limit)
     }
 
+    /// The folder that is the app's, as [`App::read`] finds it.
+    pub(crate) fn root(entry_script: &Path, app_root: Option<&Path>) -> Result<PathBuf, AppError> {
+        let current = std::env::current_dir().map_err(on(Path::new(".")))?;
+        script_and_root(&current, entry_script, app_root).map(|(_, root, _)| root)
+    }
+
     fn read_from(
         current: &Path,
         entry_script: &Path,
@@ -245,17 +266,7 @@ impl App {
         source_dir: Option<&str>,
         limit: u64,
     ) -> Result<Self, AppError> {
-        let app_root = app_root.map(|root| current.join(root));
-        let script = script(current, entry_script, app_root.as_deref())?;
-        let own_folder = || script.parent().unwrap_or(Path::new("/")).to_owned();
-        let (root, why) = match &app_root {
-            Some(root) => (fs::canonicalize(root).map_err(on(root))?, Why::Given),
-            None => match fs::canonicalize(current) {
-                // In the root folder services are started, and there is more in it than an app.
-                Ok(current) if current != Path::new("/") && script.starts_with(&current) => (current, Why::Current),
-                _ => (own_folder(), Why::Script),
-            },
-        };
+        let (script, root, why) = script_and_root(current, entry_script, app_root)?;
         let outside = || AppError::ScriptOutside { script: script.clone(), root: root.clone(), reason: why };
         let entry_script = relative(&script, &root)?.ok_or_else(outside)?;
         let source_dir = source_dir.filter(|name| !name.is_empty()).map(|name| source(&root, name)).transpose()?;
@@ -271,7 +282,7 @@ impl App {
             }
         };
 
-        let mut reader = Reader { limit, bytes: 0, files: BTreeMap::new() };
+        let mut reader = Reader { limit, bytes: 0, entries: 0, files: BTreeMap::new() };
         let mut guest_model = None;
         if let Some(model) = &model {
             let inside = relative(model, &root)?;
@@ -306,6 +317,25 @@ impl App {
     pub(crate) fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.contents.len() as u64).sum()
     }
+}
+
+/// The script and the app folder, and why it is that one.
+fn script_and_root(
+    current: &Path,
+    entry_script: &Path,
+    app_root: Option<&Path>,
+) -> Result<(PathBuf, PathBuf, Why), AppError> {
+    let app_root = app_root.map(|root| current.join(root));
+    let script = script(current, entry_script, app_root.as_deref())?;
+    let (root, why) = match &app_root {
+        Some(root) => (fs::canonicalize(root).map_err(on(root))?, Why::Given),
+        None => match fs::canonicalize(current) {
+            // In the root folder services are started, and there is more in it than an app.
+            Ok(current) if current != Path::new("/") && script.starts_with(&current) => (current, Why::Current),
+            _ => (script.parent().unwrap_or(Path::new("/")).to_owned(), Why::Script),
+        },
+    };
+    Ok((script, root, why))
 }
 
 /// The script's path without links, apart from the script's own name: a link is judged by where it lies and where it
@@ -349,6 +379,8 @@ fn source(root: &Path, name: &str) -> Result<String, AppError> {
 struct Reader {
     limit: u64,
     bytes: u64,
+    /// Files and folders so far.
+    entries: usize,
     files: BTreeMap<String, Vec<u8>>,
 }
 
@@ -398,6 +430,10 @@ impl Walk<'_> {
         if matches!(self.part, Part::App(_)) && is_needless(name) {
             return Ok(());
         }
+        self.reader.entries += 1;
+        if self.reader.entries > MAX_ENTRIES {
+            return Err(AppError::TooMany { path: self.root.to_owned(), of: self.part });
+        }
         if name.contains('\\') || name.chars().any(char::is_control) {
             return Err(AppError::Name { path, what: "one that has a backslash or a control character" });
         }
@@ -418,8 +454,9 @@ impl Walk<'_> {
             if above.contains(&target) {
                 return Err(AppError::Circle { path });
             }
-            above.push(target);
-            self.folder(&path, &name, above)?;
+            above.push(target.clone());
+            // By its own path: one by way of many links takes long to resolve.
+            self.folder(&target, &name, above)?;
             above.pop();
             Ok(())
         } else if data.is_file() {
@@ -628,6 +665,19 @@ mod tests {
         let error = read("score.py", Some(folder.path()), PLENTY);
         assert!(error.contains("has more than 20000 files") && error.contains("is in many"), "{error}");
         assert!(error.contains("because it is what AML_APP_ROOT says"), "{error}");
+    }
+
+    #[test]
+    fn each_way_that_links_make_through_folders_counts() {
+        let folder = folder(&["score.py"]);
+        for level in 0..=16 {
+            fs::create_dir(folder.path().join(format!("d{level}"))).unwrap();
+        }
+        for (level, name) in (0..16).flat_map(|level| [(level, "a"), (level, "b")]) {
+            symlink(format!("../d{}", level + 1), folder.path().join(format!("d{level}/{name}"))).unwrap();
+        }
+        let error = read(folder.path(), "score.py", None).unwrap_err().to_string();
+        assert!(error.contains("has more than 100000 files and folders, with those that links lead to"), "{error}");
     }
 
     #[test]

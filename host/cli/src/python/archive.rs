@@ -19,7 +19,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
 use self::directory::MAX_DIRECTORY;
-use super::app::{App, AppError, MAX_FILES, on};
+use super::app::{App, AppError, MAX_ENTRIES, on};
 use super::{GUEST_APP, GUEST_MODEL};
 
 /// How the name of an archive ends.
@@ -38,8 +38,6 @@ const MAX_MANIFEST: u64 = 1 << 20;
 const MAX_PATH: usize = 1024;
 /// Parts that a path may have.
 const MAX_PARTS: usize = 80;
-/// Entries that an archive may have: files, with those of installed packages, and folders.
-const MAX_ENTRIES: usize = 5 * MAX_FILES;
 /// What paths begin with.
 const PREFIXES: [&str; 3] = ["app", "model", "site"];
 /// Rights that the entries have: readable to all.

@@ -1,7 +1,10 @@
 //! conda's environment file: which packages it asks for.
 
+use std::collections::BTreeMap;
+
 use pep440_rs::VersionSpecifiers;
 use saphyr::{LoadableYamlNode as _, MarkedYaml, YamlData};
+use saphyr_parser::{Event, Parser};
 
 use super::requirement::{Requirement, Source};
 
@@ -14,6 +17,9 @@ const OTHER_NAMES: [(&str, &str); 6] = [
     ("pytorch", "torch"),
     ("seaborn-base", "seaborn"),
 ];
+
+/// Lists and mappings within each other that the file may have.
+const MAX_DEPTH: usize = 64;
 
 /// What conda needs for itself, or the runtime is.
 const OWN: [&str; 2] = ["python", "pip"];
@@ -29,6 +35,7 @@ pub(super) struct Dependencies {
 
 /// Reads the file.
 pub(super) fn read(text: &str) -> Result<Dependencies, String> {
+    check_depth(text)?;
     let documents = MarkedYaml::load_from_str(text).map_err(|error| format!("it is no YAML: {error}"))?;
     let mut result = Dependencies::default();
     let Some(document) = documents.first() else { return Ok(result) };
@@ -56,6 +63,38 @@ pub(super) fn read(text: &str) -> Result<Dependencies, String> {
         }
     }
     Ok(result)
+}
+
+/// Refuses lists and mappings that are nested too deep: they are loaded, gone through and dropped by recursion, which would
+/// take all of the stack. What an alias stands for counts where the alias is.
+fn check_depth(text: &str) -> Result<(), String> {
+    // Of those that have begun: the anchor, and how many levels are in it so far.
+    let mut open: Vec<(usize, usize)> = Vec::new();
+    let mut levels = BTreeMap::new();
+    for event in Parser::new_from_iter(text.chars()) {
+        let (event, span) = event.map_err(|error| format!("it is no YAML: {error}"))?;
+        let inside = match event {
+            Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
+                open.push((anchor, 0));
+                0
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                let (anchor, inside) = open.pop().unwrap_or_default();
+                levels.insert(anchor, inside + 1);
+                inside + 1
+            }
+            Event::Alias(anchor) => levels.get(&anchor).copied().unwrap_or_default(),
+            _ => 0,
+        };
+        if open.len() + inside > MAX_DEPTH {
+            let line = span.start.line();
+            return Err(format!("line {line}: more than {MAX_DEPTH} lists and mappings are within each other"));
+        }
+        if let Some((_, most)) = open.last_mut() {
+            *most = inside.max(*most);
+        }
+    }
+    Ok(())
 }
 
 fn items<'a, 'b>(node: &'a MarkedYaml<'b>, name: &str) -> Result<&'a [MarkedYaml<'b>], String> {
@@ -140,6 +179,22 @@ mod tests {
         let laughs = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\n\
                       d: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e]\n";
         assert!(read(laughs).unwrap_err().contains("it is no YAML"));
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_refused_before_it_is_loaded() {
+        let list = |depth: usize| format!("dependencies: {}x{}\n", "[".repeat(depth), "]".repeat(depth));
+        let aliases = (1..=70).map(|number| format!("a{number}: &a{number} [*a{}]\n", number - 1));
+        for text in [
+            list(MAX_DEPTH),
+            format!("dependencies:\n{}x\n", "- ".repeat(100_000)),
+            format!("a0: &a0 [x]\n{}", aliases.collect::<Vec<_>>().concat()),
+        ] {
+            let error = read(&text).unwrap_err();
+            assert!(error.contains("more than 64 lists and mappings are within each other"), "{error}");
+        }
+        let error = read(&list(MAX_DEPTH - 1)).unwrap_err();
+        assert!(error.contains("is neither a package nor `pip:`"), "{error}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(crate) use archive::{ARCHIVE_EXTENSION, Archived, Package, Unpacking, archiv
 pub(crate) use carried::{Carried, Satisfied, Warning, check_requirements, parse_carried, satisfied};
 pub(crate) use preload::{imports, preload};
 pub(crate) use requirement::{Requirement, Source, normalized};
-pub(crate) use requirement_files::{Origin, RequirementFiles, RequirementsError, Wanted};
+pub(crate) use requirement_files::{Origin, RequirementFiles, RequirementsError, Wanted, shortened};
 
 /// Version of the runtime's Python, as package indexes select by it.
 pub(crate) const PYTHON: &str = "3.15";

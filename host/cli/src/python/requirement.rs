@@ -12,6 +12,8 @@ use super::PYTHON;
 
 /// Brackets within brackets that a marker may have.
 const MAX_DEPTH: usize = 32;
+/// Comparisons that a marker may have: each may be within the one before it, and all of them are gone through by recursion.
+const MAX_COMPARISONS: usize = 256;
 
 /// A package that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -264,39 +266,43 @@ impl FromStr for Marker {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut rest = text;
-        let marker = either(&mut rest, 0)?;
+        let mut allowed = MAX_COMPARISONS;
+        let marker = either(&mut rest, 0, &mut allowed)?;
         let rest = rest.trim_start();
         if rest.is_empty() { Ok(marker) } else { Err(format!("`{rest}` is out of place in the condition")) }
     }
 }
 
-fn either(rest: &mut &str, depth: usize) -> Result<Marker, String> {
-    let mut marker = both(rest, depth)?;
+/// Reads a marker in which `depth` brackets are open and `allowed` more comparisons may come.
+fn either(rest: &mut &str, depth: usize, allowed: &mut usize) -> Result<Marker, String> {
+    let mut marker = both(rest, depth, allowed)?;
     while take_word(rest, "or") {
-        marker = Marker::Or(Box::new((marker, both(rest, depth)?)));
+        marker = Marker::Or(Box::new((marker, both(rest, depth, allowed)?)));
     }
     Ok(marker)
 }
 
-fn both(rest: &mut &str, depth: usize) -> Result<Marker, String> {
-    let mut marker = single(rest, depth)?;
+fn both(rest: &mut &str, depth: usize, allowed: &mut usize) -> Result<Marker, String> {
+    let mut marker = single(rest, depth, allowed)?;
     while take_word(rest, "and") {
-        marker = Marker::And(Box::new((marker, single(rest, depth)?)));
+        marker = Marker::And(Box::new((marker, single(rest, depth, allowed)?)));
     }
     Ok(marker)
 }
 
-fn single(rest: &mut &str, depth: usize) -> Result<Marker, String> {
+fn single(rest: &mut &str, depth: usize, allowed: &mut usize) -> Result<Marker, String> {
     *rest = rest.trim_start();
     if let Some(inside) = rest.strip_prefix('(') {
         if depth == MAX_DEPTH {
             return Err("the condition has too many brackets within brackets".to_owned());
         }
         *rest = inside;
-        let marker = either(rest, depth + 1)?;
+        let marker = either(rest, depth + 1, allowed)?;
         *rest = rest.trim_start().strip_prefix(')').ok_or("a `)` is missing in the condition")?;
         return Ok(marker);
     }
+    *allowed =
+        allowed.checked_sub(1).ok_or_else(|| format!("the condition has more than {MAX_COMPARISONS} comparisons"))?;
     let left = operand(rest)?;
     let operator = operator(rest)?;
     let right = operand(rest)?;
@@ -401,6 +407,16 @@ mod tests {
         ] {
             let error = text.parse::<Requirement>().unwrap_err();
             assert!(!error.is_empty() && !error.contains('\n'), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_condition_has_no_more_comparisons_than_can_be_gone_through() {
+        let condition = |comparisons: usize| "''<''or".repeat(comparisons - 1) + "''<''";
+        assert!(!applies(&condition(MAX_COMPARISONS)));
+        for comparisons in [MAX_COMPARISONS + 1, 500_000] {
+            let error = condition(comparisons).parse::<Marker>().unwrap_err();
+            assert_eq!(error, "the condition has more than 256 comparisons");
         }
     }
 

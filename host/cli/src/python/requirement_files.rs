@@ -66,7 +66,7 @@ pub(crate) enum RequirementsError {
         what: &'static str,
     },
     /// A line that cannot be understood.
-    #[error("{origin}: cannot read `{text}`: {reason}")]
+    #[error("{origin}: cannot read `{}`: {}", shortened(text), shortened(reason))]
     Line {
         /// Where it is.
         origin: Origin,
@@ -95,6 +95,20 @@ pub(crate) enum RequirementsError {
         /// The app folder.
         folder: PathBuf,
     },
+}
+
+/// A text of a size that can be read: the beginning and the end of a longer one.
+pub(crate) fn shortened(text: &str) -> String {
+    const LONGEST: usize = 400;
+    match text.char_indices().nth(LONGEST) {
+        None => text.to_owned(),
+        Some((at, _)) => {
+            let half = LONGEST / 2;
+            let begin: String = text[..at].chars().take(half).collect();
+            let end: String = text.chars().skip(text.chars().count() - half).collect();
+            format!("{begin} … {end}")
+        }
+    }
 }
 
 fn list(unmet: &[(Origin, String)]) -> String {
@@ -317,20 +331,20 @@ fn without_comment(line: &str) -> &str {
 fn with_variables(line: &str) -> String {
     let mut result = String::new();
     let mut rest = line;
-    while let Some(at) = rest.find("${") {
-        let (before, from) = rest.split_at(at);
+    while let Some((before, from)) = rest.split_once("${") {
         result.push_str(before);
-        let end = from.find('}').filter(|&end| end > 2);
-        let name = end.map(|end| &from[2..end]);
-        let value = name
-            .filter(|name| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_'))
-            .and_then(|name| std::env::var(name).ok());
-        if let (Some(value), Some(end)) = (value, end) {
+        // A `}` is looked for only where the name ends: there may be as many `${` as there is room for, and no `}`.
+        let is_in_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+        let (name, after) = from.split_at(from.find(|c| !is_in_name(c)).unwrap_or(from.len()));
+        if let Some(after) = after.strip_prefix('}')
+            && !name.is_empty()
+            && let Ok(value) = std::env::var(name)
+        {
             result.push_str(&value);
-            rest = &from[end + 1..];
+            rest = after;
         } else {
             result.push_str("${");
-            rest = &from[2..];
+            rest = from;
         }
     }
     result.push_str(rest);
@@ -530,5 +544,20 @@ mod tests {
             with_variables("a${PATH}b${NO_SUCH_VARIABLE_X}c${x}$"),
             format!("a{path}b${{NO_SUCH_VARIABLE_X}}c${{x}}$")
         );
+        assert_eq!(with_variables("${}${${PATH}${PATH"), format!("${{}}${{{path}${{PATH"));
+        // In time that grows with the length alone.
+        let many = "${".repeat(1_000_000) + "}";
+        assert!(with_variables(&many) == many);
+    }
+
+    #[test]
+    fn of_a_line_that_is_too_long_the_beginning_and_the_end_are_said() {
+        let line = format!("numpy; {}''<''\n", "''<''or".repeat(500_000));
+        let error = read(&[("requirements.txt", &line)]).unwrap_err().to_string();
+        assert!(
+            error.contains("cannot read `numpy; ''<''or") && error.contains("more than 256 comparisons"),
+            "{error}"
+        );
+        assert!(error.len() < 1000, "{} bytes", error.len());
     }
 }

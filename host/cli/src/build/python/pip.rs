@@ -1,16 +1,18 @@
 //! pip as the index: it looks for versions, with the user's settings, and fetches wheels.
 //!
 //! It is told to take wheels that run on any system with the runtime's version of Python. It then runs no code of any
-//! package. What it says with `-vv` about files that it passes over tells why a package cannot be had.
+//! package of an index; a URL or path is given to it only where it can take it for nothing but a wheel. What it says with
+//! `-vv` about files that it passes over tells why a package cannot be had.
 //!
 //! Source code runs when a wheel is made of it, and even when pip only fetches it. Where hashes are required, pip gets those
 //! of the source code, and compares them before it runs any of it.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::fs;
 use std::io;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -19,10 +21,13 @@ use pep440_rs::Version;
 use super::lines_about;
 use super::resolve::{Ask, Index};
 use super::wheel::{Wheel, WheelName};
-use crate::python::{PYTHON, RequirementFiles, Source, Warning, normalized};
+use crate::python::{PYTHON, RequirementFiles, Source, Warning, normalized, shortened};
 
 /// Endings of source code's archives.
 const SOURCE_ENDINGS: [&str; 5] = [".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz"];
+/// Runs pip. With `-m`, Python would take a `pip.py` of the project for it.
+const RUN_PIP: &str = "import sys; sys.path[:] = [path for path in sys.path if path]; import runpy; \
+                       runpy.run_module('pip', run_name='__main__', alter_sys=True)";
 
 /// Why pip does not give a package.
 #[derive(Debug, thiserror::Error)]
@@ -295,8 +300,12 @@ impl Pip<'_> {
         let file = address.rsplit('/').next().unwrap_or(address).replace("%2B", "+");
         let built = match WheelName::parse(&file) {
             Some(name) if name.is_pure => {
+                let url = match wheel_url(place, &self.folder) {
+                    Ok(url) => url,
+                    Err(reason) => return Ok(Err(Reason::None(reason))),
+                };
                 let folder = tempfile::tempdir().map_err(PipError::Temporary)?;
-                let output = self.download(std::iter::once(place.to_owned()), folder.path())?;
+                let output = self.download(std::iter::once(url), folder.path())?;
                 if !output.status.success() {
                     return Ok(Err(Reason::None(errors(&text_of(&output)))));
                 }
@@ -373,7 +382,7 @@ impl Pip<'_> {
 
     fn pip(&self, command: &str) -> Command {
         let mut pip = Command::new(&self.python);
-        pip.args(["-m", "pip", command, "--no-input", "--disable-pip-version-check", "--no-color"]);
+        pip.args(["-c", RUN_PIP, command, "--no-input", "--disable-pip-version-check", "--no-color"]);
         pip.current_dir(&self.folder).stdin(Stdio::null());
         // Whether the user wants to install only into virtual environments has no bearing: nothing is installed.
         pip.env("PIP_REQUIRE_VIRTUALENV", "0").env("PYTHONIOENCODING", "utf-8");
@@ -388,6 +397,70 @@ impl Pip<'_> {
         }
         Ok(output)
     }
+}
+
+/// The URL by which pip takes what is at a place for the wheel that its name says. pip reads a place in its own way: what
+/// follows a `;` may be a condition, a path with `..` may lead elsewhere, and a folder may have any name. Whatever turns out
+/// to be source code there, it runs.
+fn wheel_url(place: &str, folder: &Path) -> Result<String, String> {
+    let scheme = place.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    let is_remote = matches!(scheme.as_deref(), Some("http" | "https"));
+    let file_url = place.strip_prefix("file:");
+    let is_url = is_remote || file_url.is_some();
+    if is_url && place.contains(|c: char| c == ';' || c.is_whitespace() || c.is_control()) {
+        return Err(
+            "its URL has a `;` or a space: write `%3B` or `%20`, and a space before the `;` of a condition".to_owned()
+        );
+    }
+    if is_remote {
+        return Ok(place.to_owned());
+    }
+    let (path, fragment) = match file_url {
+        None => (PathBuf::from(place), ""),
+        Some(url) => {
+            let (address, fragment) = url.split_at(url.find('#').unwrap_or(url.len()));
+            let path = address.split('?').next().unwrap_or(address);
+            let path = path.strip_prefix("//localhost").or_else(|| path.strip_prefix("//")).unwrap_or(path);
+            (unquoted(path), fragment)
+        }
+    };
+    let path = folder.join(path);
+    let path = fs::canonicalize(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let name = path.file_name().and_then(OsStr::to_str).and_then(WheelName::parse);
+    if !path.is_file() || !name.is_some_and(|name| name.is_pure) {
+        return Err(format!("{} is no file with the name of a wheel for Python 3", path.display()));
+    }
+    Ok(format!("file://{}{fragment}", quoted(&path)))
+}
+
+/// A path of a URL, with what it has `%2B` and the like for.
+fn unquoted(path: &str) -> PathBuf {
+    let mut parts = path.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        if let Some(byte) = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            bytes.push(byte);
+            bytes.extend_from_slice(&part.as_bytes()[2..]);
+        } else {
+            bytes.push(b'%');
+            bytes.extend_from_slice(part.as_bytes());
+        }
+    }
+    OsString::from_vec(bytes).into()
+}
+
+/// A path as a URL has it.
+fn quoted(path: &Path) -> String {
+    let mut url = String::new();
+    for &byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
+            url.push(char::from(byte));
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(url, "%{byte:02X}");
+        }
+    }
+    url
 }
 
 /// What pip is asked for: all that is asked of the package at once.
@@ -432,23 +505,9 @@ fn errors(text: &str) -> String {
         line.strip_prefix("ERROR: ").or_else(|| line.starts_with("Could not ").then_some(line)).map(str::to_owned)
     };
     match text.lines().find_map(begin) {
+        // pip lists all versions that there are; the newest are at the end.
         Some(line) => shortened(&line),
         None => "pip does not say why; a newer version of pip may (name another Python with --python)".to_owned(),
-    }
-}
-
-/// A text of a size that can be read.
-fn shortened(text: &str) -> String {
-    const LONGEST: usize = 400;
-    // pip lists all versions that there are; the newest are at the end.
-    match text.char_indices().nth(LONGEST) {
-        None => text.to_owned(),
-        Some((at, _)) => {
-            let half = LONGEST / 2;
-            let begin: String = text[..at].chars().take(half).collect();
-            let end: String = text.chars().skip(text.chars().count() - half).collect();
-            format!("{begin} … {end}")
-        }
     }
 }
 
@@ -574,6 +633,48 @@ ERROR: No matching distribution found for lightgbm
         let mut both = ask("a>=1,<3");
         both.demands.extend(ask("a[x]!=2,<3").demands);
         assert_eq!(specifier(&both), "a!=2,<3,>=1");
+    }
+
+    #[test]
+    fn pip_is_given_a_place_only_where_it_takes_it_for_a_wheel() {
+        const FILE: &str = "a-1.0+x-py3-none-any.whl";
+        let folder = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(folder.path()).unwrap();
+        let wheels = root.join("my wheels; all #1");
+        fs::create_dir_all(wheels.join("folder-1.0-py3-none-any.whl")).unwrap();
+        fs::write(wheels.join(FILE), "").unwrap();
+        fs::write(wheels.join("source.zip"), "").unwrap();
+        std::os::unix::fs::symlink("source.zip", wheels.join("link-1.0-py3-none-any.whl")).unwrap();
+        let quoted = format!("{}/my%20wheels%3B%20all%20%231", super::quoted(&root));
+        let url = format!("file://{quoted}/a-1.0%2Bx-py3-none-any.whl");
+        for (place, given) in [
+            (format!("{}/{FILE}", wheels.display()), url.clone()),
+            (format!("my wheels; all #1/../my wheels; all #1/{FILE}"), url.clone()),
+            (format!("file:{quoted}/{FILE}"), url.clone()),
+            (format!("file://localhost{quoted}/{FILE}?x#sha256=ab"), format!("{url}#sha256=ab")),
+            (
+                "https://host/a-1.0-py3-none-any.whl#sha256=ab".into(),
+                "https://host/a-1.0-py3-none-any.whl#sha256=ab".into(),
+            ),
+            ("HTTP://host/a-1.0-py3-none-any.whl?x=1".into(), "HTTP://host/a-1.0-py3-none-any.whl?x=1".into()),
+        ] {
+            assert_eq!(wheel_url(&place, &root), Ok(given), "{place}");
+        }
+        for (place, reason) in [
+            ("https://host/x.tar.gz; os_name!='/a-1.0-py3-none-any.whl#'".into(), "has a `;`"),
+            ("https://host/x.tar.gz\t#/a-1.0-py3-none-any.whl".into(), "has a `;`"),
+            (format!("file://{quoted}; os_name!='/{FILE}#'"), "has a `;`"),
+            (format!("{}/{FILE}?/../source.zip", wheels.display()), "cannot read"),
+            (format!("{}/folder-1.0-py3-none-any.whl", wheels.display()), "is no file with the name of a wheel"),
+            (
+                format!("{}/link-1.0-py3-none-any.whl", wheels.display()),
+                "source.zip is no file with the name of a wheel",
+            ),
+            ("git+https://host/a-1.0-py3-none-any.whl".into(), "cannot read"),
+        ] {
+            let error = wheel_url(&place, &root).unwrap_err();
+            assert!(error.contains(reason), "{place}: {error}");
+        }
     }
 
     #[test]
