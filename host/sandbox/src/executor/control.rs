@@ -1,6 +1,6 @@
 //! What is known of one guest while it waits, runs and ends, and what it has to do at a tick.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -30,8 +30,6 @@ pub(crate) struct Control {
     pub(super) fills_in: AtomicBool,
     /// Set when it makes way though its turn is not over, until it waits for the rest.
     pub(super) interrupted: AtomicBool,
-    /// Which thread runs it, or ran it last.
-    pub(super) thread: AtomicUsize,
     /// When this turn began, in nanoseconds after its start. Earlier by what it had of the turn before it was interrupted.
     turn_began: AtomicU64,
     /// What it had of the turn in which it was interrupted, in nanoseconds.
@@ -61,7 +59,6 @@ impl Control {
             yielded: AtomicBool::new(false),
             fills_in: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
-            thread: AtomicUsize::new(0),
             turn_began: AtomicU64::new(0),
             turn_used: AtomicU64::new(0),
         })
@@ -94,11 +91,7 @@ impl Control {
             }
             interrupted || state.schedule.must_yield_at_once(self, now)
         } else {
-            let yields = state.schedule.must_yield(self, now);
-            if !yields {
-                state.goes_on(self);
-            }
-            yields
+            state.schedule.must_yield(self, now)
         };
         let turn = if yields { Turn::Yield } else { Turn::Continue };
         queues.wake(&mut state, now);
@@ -111,6 +104,11 @@ impl Control {
         let began = self.started.get().map_or(Duration::ZERO, |start| now.saturating_duration_since(*start));
         let used = self.turn_used.swap(0, Ordering::Relaxed);
         self.turn_began.store((began.as_nanos() as u64).saturating_sub(used), Ordering::Relaxed);
+    }
+
+    /// How much it has of its turn when it gets it now, of a whole one of this length.
+    pub(super) fn rest_of(&self, turn: Duration) -> Duration {
+        turn.saturating_sub(Duration::from_nanos(self.turn_used.load(Ordering::Relaxed)))
     }
 
     /// For how long it is not to be interrupted when it gets its turn now.

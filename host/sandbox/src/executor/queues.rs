@@ -37,15 +37,6 @@ pub(super) struct State {
     turns: Box<[Option<OnThread>]>,
 }
 
-impl State {
-    /// Takes note that a guest goes on after its turn, because nobody waits: whoever comes goes before it.
-    pub(super) fn goes_on(&mut self, control: &Control) {
-        if let Some(Some(turn)) = self.turns.get_mut(control.thread.load(Ordering::Relaxed)) {
-            turn.for_its_own = true;
-        }
-    }
-}
-
 /// A guest that has a turn.
 struct OnThread {
     lane: LaneId,
@@ -53,6 +44,14 @@ struct OnThread {
     for_its_own: bool,
     /// When it will have had enough of its turn to be interrupted.
     undisturbed_until: Instant,
+    /// When its turn is over. It goes on where nobody waits, and then makes way for everybody.
+    over_at: Instant,
+}
+
+impl OnThread {
+    fn makes_way_for_its_own(&self, now: Instant) -> bool {
+        self.for_its_own || now >= self.over_at
+    }
 }
 
 /// What the threads wait for.
@@ -138,7 +137,8 @@ impl Queues {
     /// Interrupts those who have a turn, each of which then decides for itself, if no thread is free for a fresh guest of this
     /// lane and one of them may have to make way: else it would wait for the next tick.
     fn make_way(&self, state: &State, lane: LaneId, now: Instant) {
-        let may_make_way = |turn: &OnThread| now >= turn.undisturbed_until && (turn.lane != lane || turn.for_its_own);
+        let may_make_way =
+            |turn: &OnThread| now >= turn.undisturbed_until && (turn.lane != lane || turn.makes_way_for_its_own(now));
         if state.sleeping == 0 && !state.searching && state.turns.iter().flatten().any(may_make_way) {
             (self.interrupt)();
         }
@@ -147,10 +147,10 @@ impl Queues {
     /// Whether a guest in its first turn waits for which one that has a turn may have to make way: it came when that one was
     /// not to be disturbed, or had not begun to listen; or its lane had used more then, as far as was known.
     pub(crate) fn is_anybody_kept_waiting(&self) -> bool {
-        let state = self.lock();
+        let (state, now) = (self.lock(), Instant::now());
         state.turns.iter().flatten().any(|turn| {
             let (own, other) = state.schedule.keeps_waiting(turn.lane);
-            other || own && turn.for_its_own
+            other || own && turn.makes_way_for_its_own(now)
         })
     }
 
@@ -209,11 +209,11 @@ impl Queues {
                     state.search = if soon { LONG_SEARCH } else { SHORT_SEARCH };
                 }
                 let control = &entry.control;
-                control.thread.store(thread, Ordering::Relaxed);
                 state.turns[thread] = Some(OnThread {
                     lane: control.lane.id(),
                     for_its_own: control.fills_in.load(Ordering::Relaxed) || control.priority == Priority::Background,
                     undisturbed_until: now + control.undisturbed_for(),
+                    over_at: now + control.rest_of(state.schedule.turn()),
                 });
                 self.wake(&mut state, now);
                 drop(state);

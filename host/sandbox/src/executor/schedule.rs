@@ -479,8 +479,10 @@ impl Schedule {
         let lane = &mut self.lanes[control.lane.id()];
         lane.cpu += cpu;
         lane.clock += (cpu.as_nanos() << 32) / u128::from(lane.limits.weight.get());
-        if !control.resumed.load(Ordering::Relaxed) {
-            lane.guests[control.priority as usize].spent_on_fresh += cpu;
+        let guests = &mut lane.guests[control.priority as usize];
+        // Where nobody waits who has had a turn, nothing is owed for it.
+        if !control.resumed.load(Ordering::Relaxed) && !guests.resumed.is_empty() {
+            guests.spent_on_fresh += cpu;
         }
         if let Some(bucket) = &mut lane.bucket {
             bucket.spend(cpu, now);
@@ -496,9 +498,6 @@ impl Schedule {
             || self.has_work(control.priority, now);
         if !yields {
             self.ran(id);
-            // Its first turn is over, and nobody has waited for that.
-            control.resumed.store(true, Ordering::Relaxed);
-            self.lanes[id].guests[control.priority as usize].spent_on_fresh = Duration::ZERO;
         }
         yields
     }

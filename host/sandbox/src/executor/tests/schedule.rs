@@ -223,11 +223,9 @@ fn a_guest_that_went_on_because_nobody_waited_owes_its_lane_no_turn_and_is_owed_
     let lane = machine.lane(LaneLimits::default());
     let long = machine.submit(&lane);
     assert!(same(&machine.choose().expect("there is work"), &long));
-    for _ in 0..3 {
-        machine.run(&long, TURN);
-        assert!(!machine.schedule(|schedule| schedule.must_yield(&long, machine.now)));
-    }
-    machine.run(&long, MS);
+    machine.run(&long, TURN * 3 / 2);
+    assert!(!machine.schedule(|schedule| schedule.must_yield(&long, machine.now)));
+    machine.run(&long, TURN);
     let fresh = machine.submit(&lane);
     assert!(machine.schedule(|schedule| schedule.must_yield(&long, machine.now)));
     machine.resume(&long);
@@ -580,7 +578,11 @@ impl OneLane {
     }
 
     fn ran(&mut self, fresh: bool, cpu: Duration) {
-        self.spent_on_fresh = if fresh { self.spent_on_fresh + cpu } else { Duration::ZERO };
+        if !fresh {
+            self.spent_on_fresh = Duration::ZERO;
+        } else if !self.resumed.is_empty() {
+            self.spent_on_fresh += cpu;
+        }
     }
 }
 
