@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use scorebox_tests::Response;
 use scorebox_tests::fixtures;
 use scorebox_tests::wait::{PATIENCE, SetOnFailure, eventually};
+use scorebox_tests::{Client, Request, Response};
 use serde_json::{Value, json};
 
 use super::metrics::metrics;
@@ -121,18 +121,20 @@ fn a_tenant_uses_no_more_cpu_time_than_it_may_and_others_are_served() {
     clients.clear();
 }
 
+/// Clients that have asked this, and wait for the answer.
+fn four_that_wait(host: &Host, request: &Request) -> [Client; 4] {
+    std::array::from_fn(|_| {
+        let mut client = host.server.connect();
+        client.write(&request.to_bytes()).expect("it listens");
+        client
+    })
+}
+
 #[test]
 fn a_request_interrupts_the_turns_of_another_tenants_scorers() {
     // Whoever waited for a turn or a tick would wait for a minute.
     let (host, acme, umbrella) = host_as("--threads 2 --tick 1m", &json!({}), 120_000);
-    let spinning = score_request("acme/iris", &acme, SPIN);
-    let clients: Vec<_> = (0..4)
-        .map(|_| {
-            let mut client = host.server.connect();
-            client.write(&spinning.to_bytes()).unwrap();
-            client
-        })
-        .collect();
+    let clients = four_that_wait(&host, &score_request("acme/iris", &acme, SPIN));
     eventually(PATIENCE, "both threads have one", || metrics(&host)["scorebox_instances"] >= 2.0);
     let start = Instant::now();
     for _ in 0..20 {
@@ -152,14 +154,7 @@ fn a_tenant_whose_requests_are_short_takes_no_more_than_its_part() {
         let metrics = metrics(&host);
         ["acme", "umbrella"].map(|tenant| metrics[&format!("scorebox_tenant_cpu_seconds_total{{tenant=\"{tenant}\"}}")])
     };
-    let spinning = score_request("umbrella/iris", &umbrella, r#"{"mode": "spin"}"#);
-    let clients: Vec<_> = (0..4)
-        .map(|_| {
-            let mut client = host.server.connect();
-            client.write(&spinning.to_bytes()).unwrap();
-            client
-        })
-        .collect();
+    let clients = four_that_wait(&host, &score_request("umbrella/iris", &umbrella, r#"{"mode": "spin"}"#));
     let end = AtomicBool::new(false);
     thread::scope(|scope| {
         let _failure = SetOnFailure(&end);
