@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::deployment::Deployment;
 use crate::executor::{Control, End};
 use crate::instance::{self, Environment};
 use crate::log::LogSink;
 use crate::outcome::{Outcome, Request, Trap};
-use crate::registry::Deployment;
 use crate::sandbox::Sandbox;
 use crate::stream::Outlet;
 

@@ -11,6 +11,7 @@ use wasmtime::component::Linker;
 
 use crate::bundle::Bundle;
 use crate::cache::{Cache, CacheUsage};
+use crate::deployment::Deployment;
 use crate::engine::{Engines, SandboxConfig};
 use crate::executor::{Capacity, Control, End, Executor, Queues, Terms};
 use crate::inspect::{InstanceCounters, Instances, Pool};
@@ -19,7 +20,6 @@ use crate::lane::{Lane, LaneLimits, Priority};
 use crate::limits::Limits;
 use crate::log::{LogSink, NoLog};
 use crate::outcome::{Outcome, Refused, Request, Run, Timing, Trap};
-use crate::registry::Deployment;
 use crate::runtime::{Compiled, Runtime};
 use crate::seal::{self, Caching, SealError, SealedModule, Stage};
 use crate::sealer::Sealer;

@@ -20,6 +20,7 @@ mod http_rules;
 pub mod ids;
 pub mod input;
 pub mod jwt;
+mod log_queue;
 mod log_tail;
 pub mod logging;
 pub mod logging_config;

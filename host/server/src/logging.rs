@@ -16,38 +16,25 @@
 //! than newline and tab are escaped, and a continuation line that begins like a record is indented by a tab. Where records
 //! begin otherwise, as the user's configuration may have it, each continuation line is.
 //!
-//! Nothing waits for standard output. Records go through a queue of [`QUEUE_BYTES`] bytes to a thread of their own; when a
-//! reader is too slow or stopped, records are left out and counted, and when it goes on the log says how many.
+//! Nothing waits for standard output: `log_queue.rs` says what becomes of records that are not taken.
 
 use std::cell::Cell;
 use std::fmt::{self, Write as _};
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufWriter};
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use time::OffsetDateTime;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
+pub use crate::log_queue::LogGuard;
 use crate::logging_config::{LogRecord, LoggingConfig, PythonLevel};
-use crate::python_json;
-
-/// Bytes of records that may wait for standard output. Each record counts for at least [`RECORD_MIN_BYTES`].
-pub const QUEUE_BYTES: usize = 8 << 20;
-
-/// What a record counts for at least in the queue, which bounds their number.
-pub const RECORD_MIN_BYTES: usize = 256;
-
-/// How long the writing thread rests after it has written all there was. A record is written that much later at most.
-const REST: Duration = Duration::from_millis(2);
+use crate::{log_queue, python_json};
 
 /// The logger of this program's own records.
 const LOGGER: &str = "scorebox";
@@ -97,20 +84,6 @@ pub enum LogError {
     Twice(#[source] tracing::subscriber::SetGlobalDefaultError),
 }
 
-/// Keeps the log going. When it is dropped, what waits is written, for a second at most.
-#[derive(Debug)]
-#[must_use = "the log ends when the guard is dropped"]
-pub struct LogGuard {
-    queue: Arc<Queue>,
-    _worker: WorkerGuard,
-}
-
-impl Drop for LogGuard {
-    fn drop(&mut self) {
-        self.queue.tell_dropped();
-    }
-}
-
 /// Sends the events of the whole process to standard output. Records of this program and of scorers are written from
 /// `level` on, those of the libraries in it from warning on, or from `level` when that is less. Where the user has a
 /// `config`, it decides on levels, and on the format of text.
@@ -125,8 +98,8 @@ impl Drop for LogGuard {
 pub fn init(format: LogFormat, level: LevelFilter, config: Option<LoggingConfig>) -> Result<LogGuard, LogError> {
     // The worker flushes when it has nothing to do, so the buffer joins the records of a busy moment.
     let output = BufWriter::with_capacity(64 << 10, io::stdout());
-    let (sink, guard) = queue(output);
-    let layer = LogLayer::new(format, config, sink).with_filter(targets(level));
+    let (queue, guard) = log_queue::start(output);
+    let layer = LogLayer::new(format, config, move |record: &[u8]| queue.push(record)).with_filter(targets(level));
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer)).map_err(LogError::Twice)?;
     Ok(guard)
 }
@@ -138,106 +111,7 @@ fn targets(level: LevelFilter) -> Targets {
     Targets::new().with_default(libraries).with_targets(own)
 }
 
-/// Where the records go.
-trait Sink: Send + Sync + 'static {
-    /// Takes a record with its newline.
-    fn record(&self, record: &[u8]);
-}
-
-/// What waits for the writing thread.
-#[derive(Debug)]
-struct Queue {
-    bytes: AtomicUsize,
-    limit: usize,
-    /// Records that are missing in the log, because standard output did not take them.
-    dropped: AtomicU64,
-    /// How many of those the log has been told of.
-    told: AtomicU64,
-}
-
-impl Queue {
-    fn cost(record: &[u8]) -> usize {
-        record.len().max(RECORD_MIN_BYTES)
-    }
-
-    /// Has the log say how many records are missing in it, if there are more than it has said.
-    fn tell_dropped(&self) {
-        let dropped = self.dropped.load(Ordering::Relaxed);
-        if self.told.swap(dropped, Ordering::Relaxed) < dropped {
-            tracing::warn!("{dropped} records are missing in the log so far: standard output did not take them");
-        }
-    }
-}
-
-/// The end of the queue where records go in.
-struct QueueSink {
-    queue: Arc<Queue>,
-    writer: NonBlocking,
-}
-
-impl Sink for QueueSink {
-    fn record(&self, record: &[u8]) {
-        let cost = Queue::cost(record);
-        let room = |bytes: usize| bytes.checked_add(cost).filter(|bytes| *bytes <= self.queue.limit);
-        if self.queue.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
-            self.queue.dropped.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        // The channel has a place for every record of the least cost, so it is never full, and its writer never fails.
-        let _ = self.writer.clone().write_all(record);
-    }
-}
-
-/// The end of the queue where records come out, in the writing thread: one `write_all` each.
-struct QueueOutput<W> {
-    queue: Arc<Queue>,
-    output: W,
-}
-
-impl<W: io::Write> io::Write for QueueOutput<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_all(bytes).map(|()| bytes.len())
-    }
-
-    fn write_all(&mut self, record: &[u8]) -> io::Result<()> {
-        let result = self.output.write_all(record);
-        if result.is_err() {
-            self.queue.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-        self.queue.bytes.fetch_sub(Queue::cost(record), Ordering::Relaxed);
-        result
-    }
-
-    /// Is called when there is no more to write. Then there is a rest: a record that finds the thread asleep wakes it, which takes
-    /// the request's thread longer than the record.
-    fn flush(&mut self) -> io::Result<()> {
-        let flushed = self.output.flush();
-        if flushed.is_ok() {
-            self.queue.tell_dropped();
-        }
-        std::thread::sleep(REST);
-        flushed
-    }
-}
-
-/// A queue of [`QUEUE_BYTES`] and the thread that writes what is in it.
-fn queue(output: impl io::Write + Send + 'static) -> (QueueSink, LogGuard) {
-    let queue = Arc::new(Queue {
-        bytes: AtomicUsize::new(0),
-        limit: QUEUE_BYTES,
-        dropped: AtomicU64::new(0),
-        told: AtomicU64::new(0),
-    });
-    let (writer, worker) = NonBlockingBuilder::default()
-        .lossy(true)
-        // One more place is for the word that it is the end: without one, the end waits for standard output.
-        .buffered_lines_limit(QUEUE_BYTES / RECORD_MIN_BYTES + 1)
-        .thread_name("log-writer")
-        .finish(QueueOutput { queue: Arc::clone(&queue), output });
-    (QueueSink { queue: Arc::clone(&queue), writer }, LogGuard { queue, _worker: worker })
-}
-
-/// Writes each event as one record.
+/// Gives `sink` each event as one record, with its newline.
 struct LogLayer<S> {
     format: LogFormat,
     config: Option<LoggingConfig>,
@@ -245,7 +119,7 @@ struct LogLayer<S> {
     sink: S,
 }
 
-impl<S: Sink> LogLayer<S> {
+impl<S: Fn(&[u8])> LogLayer<S> {
     fn new(format: LogFormat, config: Option<LoggingConfig>, sink: S) -> Self {
         Self { format, config, pid: std::process::id(), sink }
     }
@@ -256,7 +130,7 @@ struct SpanFields(Fields);
 
 impl<S, C> Layer<C> for LogLayer<S>
 where
-    S: Sink,
+    S: Fn(&[u8]) + 'static,
     C: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, C>) {
@@ -311,7 +185,7 @@ where
             }
         }
         if !record.is_empty() {
-            self.sink.record(record.as_bytes());
+            (self.sink)(record.as_bytes());
         }
         if record.capacity() <= 64 << 10 {
             RECORD.set(record);
@@ -574,25 +448,21 @@ impl Visit for Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Mutex;
-    use std::sync::mpsc;
-    use std::time::{Duration, Instant};
+    use std::sync::{Arc, Mutex};
 
-    #[derive(Clone, Default)]
-    struct Memory(Arc<Mutex<Vec<u8>>>);
-
-    impl Sink for Memory {
-        fn record(&self, record: &[u8]) {
-            self.0.lock().unwrap().extend_from_slice(record);
-        }
+    /// What `log` writes, in a layer of events from `level` on.
+    fn logged(format: LogFormat, level: LevelFilter, log: impl FnOnce()) -> String {
+        let memory = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&memory);
+        let sink = move |record: &[u8]| sink.lock().unwrap().extend_from_slice(record);
+        let layer = LogLayer::new(format, None, sink).with_filter(targets(level));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
+        String::from_utf8(memory.lock().unwrap().clone()).unwrap()
     }
 
     /// What `log` writes from level debug on, the time and the process id of text replaced.
     fn written(format: LogFormat, log: impl FnOnce()) -> String {
-        let memory = Memory::default();
-        let layer = LogLayer::new(format, None, memory.clone()).with_filter(targets(LevelFilter::DEBUG));
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
-        let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
+        let text = logged(format, LevelFilter::DEBUG, log);
         let pid = format!("[{}]", std::process::id());
         let lines = text.lines().map(|line| {
             let is_record = begins_like_a_record(line);
@@ -629,11 +499,8 @@ mod tests {
 
     #[test]
     fn the_time_is_utc_with_milliseconds() {
-        let memory = Memory::default();
-        let layer = LogLayer::new(LogFormat::Text, None, memory.clone());
         let before = OffsetDateTime::now_utc();
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || tracing::info!("x"));
-        let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
+        let text = logged(LogFormat::Text, LevelFilter::INFO, || tracing::info!(target: LOGGER, "x"));
         let mut minute = String::new();
         write_date_time(&mut minute, before, ' ');
         assert!(begins_like_a_record(&text));
@@ -703,65 +570,6 @@ mod tests {
             }
         }
         assert!(written(LogFormat::Text, || tracing::warn!(target: "outer", "{:?}", Noisy)).ends_with("outer - noisy"));
-    }
-
-    fn dropped(sink: &QueueSink) -> u64 {
-        sink.queue.dropped.load(Ordering::Relaxed)
-    }
-
-    /// Writes nothing until it is told to.
-    struct Stopped {
-        released: mpsc::Receiver<()>,
-        output: Arc<Mutex<Vec<u8>>>,
-    }
-
-    impl io::Write for Stopped {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let _ = self.released.recv();
-            self.output.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_reader_that_stopped_costs_records_but_no_time() {
-        let (release, released) = mpsc::channel();
-        let output = Arc::new(Mutex::new(Vec::new()));
-        let (sink, guard) = queue(Stopped { released, output: Arc::clone(&output) });
-        let record = vec![b'x'; 1 << 20];
-        let start = Instant::now();
-        for _ in 0..10 {
-            sink.record(&record);
-        }
-        sink.record(&vec![b'y'; QUEUE_BYTES + 1]);
-        assert!(start.elapsed() < Duration::from_secs(5));
-        assert_eq!(dropped(&sink), 3);
-        drop(release);
-        while sink.queue.bytes.load(Ordering::Relaxed) > 0 {
-            std::thread::yield_now();
-        }
-        sink.record(b"after\n");
-        assert_eq!(dropped(&sink), 3);
-        drop(guard);
-        let output = output.lock().unwrap();
-        assert_eq!(output.len(), (8 << 20) + 6);
-        assert!(output.ends_with(b"after\n"));
-    }
-
-    #[test]
-    fn many_small_records_are_bounded_too() {
-        let (release, released) = mpsc::channel();
-        let (sink, _guard) = queue(Stopped { released, output: Arc::default() });
-        let limit = u64::try_from(QUEUE_BYTES / RECORD_MIN_BYTES).unwrap();
-        for _ in 0..limit + 10 {
-            sink.record(b"x\n");
-        }
-        assert_eq!(dropped(&sink), 10);
-        drop(release);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use std::{env, fs};
 
-use scorebox_sandbox::{Bundle, Cache, Deployment, Limits, NoLog, Outcome, Registry, Request, Sandbox, SandboxConfig};
+use scorebox_sandbox::{Bundle, Cache, Deployment, Limits, NoLog, Outcome, Request, Sandbox, SandboxConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -87,7 +87,7 @@ pub(crate) fn deployments(count: usize) -> Result {
     let start = Instant::now();
     let sandbox = Sandbox::new(&SandboxConfig::default(), Some(Cache::open(folder, u64::MAX)?))?;
     let bundle = Bundle::read(&example(), None, u64::MAX)?;
-    let registry = Registry::default();
+    let mut deployments = Vec::new();
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let none = Resident::now()?;
     let mut one = none;
@@ -97,12 +97,12 @@ pub(crate) fn deployments(count: usize) -> Result {
         let limits = Limits::default();
         let module = sandbox.seal(&name, &version, &bundle, &limits, Arc::new(NoLog), &|_| {})?;
         from_cache += usize::from(module.from_cache);
-        registry.put(name.clone(), Deployment { name: name.clone(), version, limits, module });
-        let deployment = registry.get(&name).ok_or("a deployment is lost")?;
+        let deployment = Deployment { name, version, limits, module };
         let run = runtime.block_on(sandbox.run(&deployment, request(), Arc::new(NoLog)));
         if !matches!(run.outcome, Outcome::Response(_)) {
-            return Err(format!("{name}: {:?}", run.outcome).into());
+            return Err(format!("{}: {:?}", deployment.name, run.outcome).into());
         }
+        deployments.push(deployment);
         if number == 0 {
             one = Resident::now()?;
         }
@@ -110,7 +110,7 @@ pub(crate) fn deployments(count: usize) -> Result {
     let many = Resident::now()?;
     let report = Report { seconds: start.elapsed().as_secs_f64(), from_cache, none, one, many };
     println!("{}", serde_json::to_string(&report)?);
-    drop(registry);
+    drop(deployments);
     Ok(())
 }
 

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use scorebox_sandbox::{
-    Bundle, BundleFile, Cache, Code, Deployment, Limits, NoLog, Outcome, Phases, Registry, Runtime, Sandbox,
-    SandboxConfig, Stage,
+    Bundle, BundleFile, Cache, Code, Deployment, Limits, NoLog, Outcome, Phases, Runtime, Sandbox, SandboxConfig, Stage,
 };
 use serde_json::{Value, json};
 
@@ -173,20 +172,18 @@ pub(crate) fn deployments(count: usize) -> Result {
     let folder = env::var_os(CACHE).ok_or_else(|| format!("{CACHE} is not set"))?;
     let start = Instant::now();
     let sandbox = Sandbox::new(&SandboxConfig::default(), Some(Cache::open(folder, u64::MAX)?))?;
-    let registry = Registry::default();
+    let mut deployments = Vec::new();
     let client = tokio::runtime::Builder::new_current_thread().build()?;
     let none = Resident::now()?;
     let (mut one, mut from_cache) = (none, 0);
     for number in 0..count {
-        let name = format!("python-{number}");
-        let deployment = deploy(&sandbox, &name, "numpy_dot")?;
+        let deployment = deploy(&sandbox, &format!("python-{number}"), "numpy_dot")?;
         from_cache += usize::from(deployment.module.from_cache);
-        registry.put(name.clone(), deployment);
-        let deployment = registry.get(&name).ok_or("a deployment is lost")?;
         let run = client.block_on(sandbox.run(&deployment, request(), Arc::new(NoLog)));
         if !matches!(run.outcome, Outcome::Response(_)) {
-            return Err(format!("{name}: {:?}", run.outcome).into());
+            return Err(format!("{}: {:?}", deployment.name, run.outcome).into());
         }
+        deployments.push(deployment);
         if number == 0 {
             one = Resident::now()?;
         }
