@@ -203,6 +203,14 @@ mod init {
             3,
             &["users is a link to /etc/passwd, which is outside of the model directory"],
         );
+        // Nor does a folder's own, which nobody has named.
+        for (name, text) in [("model.wasm", fs::read(fixtures::guest("echo")).unwrap()), ("score.py", Vec::new())] {
+            let scorer = folder();
+            fs::write(scorer.path().join(name), text).unwrap();
+            std::os::unix::fs::symlink("/etc/ssl", scorer.path().join("model")).unwrap();
+            let why = "model is a link to /etc/ssl, which is outside of the folder; name the model directory with --model_dir";
+            assert_refused(&Serve::new(scorer.path()).refused(), 3, &[why]);
+        }
     }
 }
 

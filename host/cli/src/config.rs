@@ -15,8 +15,14 @@ use serde_json::{Map, Value};
 /// The configuration file where none is named.
 const CONFIG_FILE: &str = "config.json";
 
+/// The setting that names the scorer.
+const ENTRY_SCRIPT: &str = "AZUREML_ENTRY_SCRIPT";
 /// The setting that names the model directory.
 const MODEL_DIR: &str = "AZUREML_MODEL_DIR";
+/// The settings that name what is read, each with another way to name that. The source directory is none of them: it has to
+/// be in the app folder, whoever names it.
+const READ: [(&str, &str); 2] =
+    [(ENTRY_SCRIPT, "the script with --entry_script"), (MODEL_DIR, "the model directory with --model_dir")];
 
 /// Whether the configuration file may have a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +103,7 @@ impl Setting {
 pub(crate) static SETTINGS: [Setting; 29] = [
     setting("AML_APP_ROOT", Kind::Text, None).only_in_named_file(),
     setting("AZUREML_SOURCE_DIRECTORY", Kind::Text, None).or(&["AML_SOURCE_DIRECTORY"]),
-    setting("AZUREML_ENTRY_SCRIPT", Kind::Text, None).or(&["AML_ENTRY_SCRIPT"]),
+    setting(ENTRY_SCRIPT, Kind::Text, None).or(&["AML_ENTRY_SCRIPT"]),
     setting("SERVICE_NAME", Kind::Text, Some("ML service")),
     setting("WORKSPACE_NAME", Kind::Text, Some("")),
     setting("SERVICE_PATH_PREFIX", Kind::Text, Some("")),
@@ -239,7 +245,7 @@ impl Config {
     ///
     /// The file is the one that `AZUREML_CONFIG_FILE` names, else `config.json` in the app folder, which is the current one
     /// where nobody says, else `config.json` beside the entry script. One that is not there or empty is passed over. One that
-    /// is not named may not say where data goes, nor have a model directory that is not below its folder.
+    /// is not named may not say where data goes, nor have a script or a model directory that is not below its folder.
     pub(crate) fn load(command_line: &BTreeMap<&'static str, String>, environment: &Environment) -> Self {
         let given = |setting: &Setting| {
             if let Some(text) = command_line.get(setting.name) {
@@ -250,7 +256,7 @@ impl Config {
         };
         let text =
             |name: &str| SETTINGS.iter().find(|setting| setting.name == name).and_then(given).map(|(text, _)| text);
-        let scorer = text("AZUREML_ENTRY_SCRIPT").map(PathBuf::from);
+        let scorer = text(ENTRY_SCRIPT).map(PathBuf::from);
         let folder = scorer.as_deref().map(folder_of);
         // A folder that is served is its own app folder.
         let served = folder.filter(|folder| scorer.as_deref() == Some(*folder));
@@ -298,19 +304,25 @@ impl Config {
         config
     }
 
-    /// What is wrong where the file has a model directory that is not below its own folder.
+    /// What is wrong where the file has a script or a model directory that is not below its own folder.
     fn outside(&self) -> Option<ConfigError> {
-        let given = self.get(MODEL_DIR).filter(|given| matches!(given.source, Source::File(_)))?;
-        let (file, folder) = (self.file.as_ref()?, Path::new(&given.text).canonicalize().ok()?);
-        if file.canonicalize().is_ok_and(|file| folder.starts_with(folder_of(&file))) {
-            return None;
-        }
-        let why = format!(
-            "{MODEL_DIR} is {}, which is not below its folder; if that is meant, name the file with --config_file, or the \
-             model directory with --model_dir",
-            given.text
-        );
-        Some(ConfigError::File { path: file.clone(), why })
+        let path = self.file.as_ref()?;
+        let file = path.canonicalize().ok();
+        READ.into_iter().find_map(|(name, instead)| {
+            let given = self.get(name).filter(|given| matches!(given.source, Source::File(_)))?;
+            // A script that is not in the current directory is looked for in the app folder, in which such a file is then.
+            let here = Path::new(&given.text).canonicalize();
+            let read = here.or_else(|_| folder_of(path).join(&given.text).canonicalize()).ok()?;
+            if file.as_deref().is_some_and(|file| read.starts_with(folder_of(file))) {
+                return None;
+            }
+            let why = format!(
+                "{name} is {}, which is not below its folder; if that is meant, name the file with --config_file, or \
+                 {instead}",
+                given.text
+            );
+            Some(ConfigError::File { path: path.clone(), why })
+        })
     }
 
     /// Whether all of it can be used.
@@ -529,6 +541,42 @@ mod tests {
         assert_eq!(config.text("AML_APP_INSIGHTS_KEY"), Some("k"));
         assert_eq!(config.values.len(), 8, "{:?}", config.values);
         assert!(config.ignored_keys.is_empty());
+    }
+
+    #[test]
+    fn a_file_that_nobody_names_has_a_script_and_a_model_below_its_folder() {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let (app, other) = (folder.path().join("app"), folder.path().join("other"));
+        for path in [&app, &other] {
+            fs::create_dir_all(path.join("model")).expect("a folder");
+            fs::write(path.join("score.py"), "").expect("a file");
+        }
+        std::os::unix::fs::symlink(&other, app.join("link")).expect("a link");
+        let app_root = BTreeMap::from([("AML_APP_ROOT", app.display().to_string())]);
+        let config = |key: &str, path: &Path| {
+            fs::write(app.join(CONFIG_FILE), serde_json::json!({ key: path }).to_string()).expect("a file");
+            Config::load(&app_root, &Environment::default())
+        };
+        for (key, path) in [
+            (ENTRY_SCRIPT, &PathBuf::from("score.py")),
+            (ENTRY_SCRIPT, &app.join("score.py")),
+            (ENTRY_SCRIPT, &PathBuf::from("missing.py")),
+            (MODEL_DIR, &app.join("model")),
+        ] {
+            config(key, path).check().unwrap();
+        }
+        for (key, path) in [
+            (ENTRY_SCRIPT, &other.join("score.py")),
+            (ENTRY_SCRIPT, &other),
+            ("AML_ENTRY_SCRIPT", &other.join("score.py")),
+            (ENTRY_SCRIPT, &PathBuf::from("../other/score.py")),
+            (ENTRY_SCRIPT, &PathBuf::from("link/score.py")),
+            (MODEL_DIR, &other.join("model")),
+            (MODEL_DIR, &app.join("link/model")),
+        ] {
+            let error = config(key, path).check().unwrap_err().to_string();
+            assert!(error.contains(&format!("is {}, which is not below its folder", path.display())), "{error}");
+        }
     }
 
     #[test]

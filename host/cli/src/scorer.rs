@@ -9,7 +9,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use bytes::Bytes;
 use scorebox_control::ReadBundle;
-use scorebox_sandbox::{Bundle, Code, MODEL_DIR, MODULE_FILE, Runtime};
+use scorebox_sandbox::{Bundle, Code, MODULE_FILE, Runtime, own_model_dir};
 use scorebox_server::swagger::SwaggerVersion;
 
 use crate::args::PythonArgs;
@@ -88,17 +88,18 @@ pub(crate) fn read(
         }
         bundle
     } else if scorer.is_dir() && script.is_file() && !scorer.join(MODULE_FILE).exists() {
-        let own_model_dir = Some(scorer.join(MODEL_DIR)).filter(|folder| folder.is_dir());
+        let own = match places.model_dir {
+            Some(_) => None,
+            None => own_model_dir(scorer).map_err(|error| error.to_string())?,
+        };
         let places = Places {
-            model_dir: places.model_dir.or(own_model_dir.as_deref()),
+            model_dir: places.model_dir.or(own.as_deref()),
             app_root: places.app_root.or(Some(scorer)),
             ..*places
         };
         read_app(&places, &script, python, environment, limit)?
     } else {
-        // An empty one is none, which a script is told as it was said.
-        let model_dir = places.model_dir.filter(|folder| !folder.as_os_str().is_empty());
-        Bundle::read(scorer, model_dir, limit).map_err(|error| error.to_string())?
+        Bundle::read(scorer, places.model_dir, limit).map_err(|error| error.to_string())?
     };
     Ok(finish(bundle, python))
 }

@@ -228,7 +228,8 @@ pub(crate) fn check(
     let max_waiting = args.max_waiting.unwrap_or(if args.managed { max_running } else { MAX_WAITING });
     let connections = ConnectionLimits::default();
     Ok(Checked {
-        model_dir: config.text("AZUREML_MODEL_DIR").map(PathBuf::from),
+        // An empty one is none.
+        model_dir: config.text("AZUREML_MODEL_DIR").filter(|folder| !folder.is_empty()).map(PathBuf::from),
         app_root: config.text("AML_APP_ROOT").map(PathBuf::from),
         source_dir: config.text("AZUREML_SOURCE_DIRECTORY").map(str::to_owned),
         environment: environment(args, config, &settings),
@@ -354,6 +355,10 @@ fn environment(args: &ServeArgs, config: &Config, settings: &Settings) -> Vec<(S
     if let Some(version) = settings.server_version.as_ref().and_then(|version| version.to_str().ok()) {
         set("HTTP_X_MS_SERVER_VERSION", version.to_owned());
     }
+    // Where there is no model directory because an empty one was said, a script is told so as it was said.
+    if config.text("AZUREML_MODEL_DIR") == Some("") {
+        set("AZUREML_MODEL_DIR", String::new());
+    }
     environment
 }
 
@@ -383,6 +388,18 @@ mod tests {
         // Then it is twice the deadline.
         assert_eq!(sandbox.queue_timeout, None);
         assert_eq!((connections.idle_timeout, connections.grace), (Duration::from_secs(75), Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn an_empty_model_directory_is_none_and_a_script_is_told_as_it_was_said() {
+        for none in [checked(&["--model_dir="], &[]), checked(&[], &[("AZUREML_MODEL_DIR", "")])] {
+            let Checked { model_dir, environment, .. } = none;
+            assert_eq!(model_dir, None);
+            assert!(environment.contains(&("AZUREML_MODEL_DIR".to_owned(), String::new())), "{environment:?}");
+        }
+        let Checked { model_dir, environment, .. } = checked(&["--model_dir", "m"], &[]);
+        assert_eq!(model_dir, Some(PathBuf::from("m")));
+        assert!(environment.iter().all(|(name, _)| name != "AZUREML_MODEL_DIR"), "{environment:?}");
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub const MODULE_FILE: &str = "model.wasm";
 pub const MODEL_DIR: &str = "model";
 /// Folders within folders that a model directory may have.
 const MAX_DEPTH: usize = 64;
+/// Bytes of a path in a model directory, by way of the links that lead there.
+const MAX_PATH: usize = 1024;
 /// Files and folders that a model directory may have. What links lead to counts for each link: there may be more ways
 /// through a few folders than anybody can go.
 const MAX_ENTRIES: usize = 100_000;
@@ -48,6 +50,17 @@ pub enum BundleError {
         /// Where it leads.
         target: PathBuf,
     },
+    /// A folder's own model directory is somewhere else.
+    #[error(
+        "{} is a link to {}, which is outside of the folder; name the model directory with --model_dir if that is meant",
+        path.display(), target.display()
+    )]
+    ModelOutside {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
     /// Neither a file nor a folder.
     #[error("{} is neither a file nor a folder; remove it from the model directory", path.display())]
     Special {
@@ -57,6 +70,12 @@ pub enum BundleError {
     /// A name that is not UTF-8.
     #[error("the name of {} is not UTF-8; rename it", path.display())]
     Name {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// A path that is too long.
+    #[error("the path of {} has more than {MAX_PATH} bytes in the model directory; use shorter names", path.display())]
+    TooLong {
         /// The file or folder.
         path: PathBuf,
     },
@@ -152,7 +171,7 @@ impl Bundle {
             if !module.exists() {
                 return Err(BundleError::NoModule { folder: path.to_owned() });
             }
-            (module, Some(path.join(MODEL_DIR)).filter(|folder| folder.is_dir()))
+            (module, if model_dir.is_some() { None } else { own_model_dir(path)? })
         } else {
             (path.to_owned(), None)
         };
@@ -170,6 +189,23 @@ impl Bundle {
         let model_dir = Some(root.into());
         Ok(Self { owner: String::new(), code, environment, files, model_dir, preload: None })
     }
+}
+
+/// The model directory that a folder with a scorer has itself, if it has one.
+///
+/// # Errors
+///
+/// [`BundleError::ModelOutside`] where it is a link out of the folder, which nobody has named.
+pub fn own_model_dir(folder: &Path) -> Result<Option<PathBuf>, BundleError> {
+    let path = folder.join(MODEL_DIR);
+    if !path.is_dir() {
+        return Ok(None);
+    }
+    let target = fs::canonicalize(&path).map_err(on(&path))?;
+    if !target.starts_with(fs::canonicalize(folder).map_err(on(folder))?) {
+        return Err(BundleError::ModelOutside { path, target });
+    }
+    Ok(Some(path))
 }
 
 /// Reads a model directory.
@@ -198,6 +234,9 @@ impl Reader<'_> {
                 return Err(BundleError::Name { path });
             };
             let name = format!("{name}/{part}");
+            if name.len() > MAX_PATH {
+                return Err(BundleError::TooLong { path });
+            }
             let target = fs::canonicalize(&path).map_err(on(&path))?;
             if !target.starts_with(self.root) {
                 return Err(BundleError::Outside { path, target });
@@ -275,6 +314,20 @@ mod tests {
     }
 
     #[test]
+    fn a_model_directory_that_nobody_names_is_in_the_folder() {
+        let (folder, other) = (bundle(), bundle());
+        let model = folder.path().join("model");
+        fs::rename(&model, folder.path().join("other")).unwrap();
+        symlink("other", &model).unwrap();
+        assert_eq!(Bundle::read(folder.path(), None, 100).unwrap().files.len(), 2);
+        fs::remove_file(&model).unwrap();
+        symlink(other.path().join("model"), &model).unwrap();
+        let error = Bundle::read(folder.path(), None, 100).unwrap_err();
+        assert!(matches!(error, BundleError::ModelOutside { .. }), "{error}");
+        assert_eq!(Bundle::read(folder.path(), Some(&model), 100).unwrap().files.len(), 2);
+    }
+
+    #[test]
     fn a_circle_of_links_ends() {
         let folder = bundle();
         symlink(".", folder.path().join("model/circle")).unwrap();
@@ -283,6 +336,18 @@ mod tests {
             error.starts_with("model/circle/circle/") && error.ends_with("is more than 64 folders deep"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn links_make_no_path_long() {
+        let folder = bundle();
+        for number in 0..5 {
+            let inside = folder.path().join(format!("model/{number}"));
+            fs::create_dir(&inside).unwrap();
+            symlink(format!("../{}", (number + 1) % 5), inside.join("x".repeat(250))).unwrap();
+        }
+        let error = Bundle::read(folder.path(), None, 1_000_000).unwrap_err();
+        assert!(matches!(error, BundleError::TooLong { .. }), "{error}");
     }
 
     #[test]

@@ -81,8 +81,8 @@ fn stamps(folder: &Path) -> [Option<Stamp>; 3] {
     })
 }
 
-/// The digest of a file, which all cores compute. It is read, and not mapped: where it is cut meanwhile, that is an error, and
-/// not the end of the process.
+/// The digest of a file, which all cores compute. It is read, and not mapped: where it is cut meanwhile, that is the digest of
+/// another, and not the end of the process.
 fn digest(path: &Path) -> io::Result<blake3::Hash> {
     const PIECE: u64 = 4 << 20;
     let mut file = File::open(path)?;

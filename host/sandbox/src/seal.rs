@@ -505,7 +505,7 @@ fn preload_name(candidate: &Candidate<'_>, engine: &Engine) -> Option<EntryName>
 }
 
 /// Changes whenever [`Header`] does, or the form of what is stored with it.
-const FORMAT: &[u8] = b"format 5";
+const FORMAT: &[u8] = b"format 6";
 
 /// Feeds what is hashed to BLAKE3, each part with its length before it.
 struct Digest(blake3::Hasher);
@@ -523,10 +523,14 @@ impl Digest {
 
     /// A bundle, but for the contents of files that are withheld, and what its `init` may do.
     fn bundle(&mut self, candidate: &Candidate<'_>, is_withheld: impl Fn(&BundleFile) -> bool) {
-        let Bundle { owner, code, environment, files, .. } = candidate.bundle;
+        let Bundle { owner, code, environment, files, model_dir, .. } = candidate.bundle;
         self.part(owner.as_bytes());
         match code {
-            Code::Component(component) => self.part(component),
+            Code::Component(component) => {
+                self.part(component);
+                // One that reads files itself is given the folder, and not the files, where there is a folder.
+                self.part(&[model_dir.is_some().into()]);
+            }
             Code::Runtime(runtime) => {
                 for part in [runtime.code, runtime.library, runtime.state] {
                     self.part(part.as_bytes());
@@ -608,6 +612,7 @@ mod tests {
             // A file that is given as a variable.
             name_of("blue", "1", &bundle("tenant/iris/blue", &[pair("X", "1"), pair("app/a", "1")], &[b])),
             name_of("blue", "1", &bundle("tenant/iris/blue", &[], &[file("X", "1"), a])),
+            name_of("blue", "1", &Bundle { model_dir: Some(Arc::from(Path::new("model"))), ..usual.clone() }),
         ];
         for (index, name) in all.iter().enumerate() {
             assert!(!all[..index].contains(name), "{index}");

@@ -117,8 +117,11 @@ impl Outlet {
 }
 
 /// Hands over a piece, part by part, and waits while as many wait as may. The parts are copies: what shared the memory of
-/// the piece would keep all of it.
+/// the piece would keep all of it. An empty piece has none, and only tells whether anybody is there.
 pub(crate) async fn hand_over(pieces: &mpsc::Sender<Vec<u8>>, piece: &[u8]) -> Result<(), Error> {
+    if piece.is_empty() && pieces.is_closed() {
+        return Err(Error::Closed);
+    }
     for part in piece.chunks(PART_BYTES) {
         pieces.send(part.to_vec()).await.map_err(|_| Error::Closed)?;
     }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Cursor, Seek, SeekFrom, Write};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -197,9 +197,20 @@ fn no_line_of_a_requirement_file_and_no_module_of_the_app_makes_build_run_foreig
     let app = folder.path();
     let runs = format!("open({:?}, 'w')\n", app.join("ran"));
     fs::create_dir(app.join("evil")).expect("a folder");
-    for (name, text) in [("evil/pyproject.toml", PROJECT), ("evil/backend.py", &*runs), ("pip.py", &*runs)] {
+    let mut source = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, text) in [("evil/pyproject.toml", PROJECT), ("evil/backend.py", &*runs)] {
         fs::write(app.join(name), text).expect("a file");
+        add_text(&mut source, name, text.as_bytes());
     }
+    fs::write(app.join("evil==1.0+x.zip"), source.finish().expect("an archive").into_inner()).expect("a file");
+    for name in ["pip.py", "sitecustomize.py"] {
+        fs::write(app.join(name), &runs).expect("a file");
+    }
+    let python = app.join("python3");
+    fs::write(&python, format!("#!/bin/sh\n: > '{}'\n", app.join("ran").display())).expect("a file");
+    fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).expect("it can be run");
+    // Where pip runs, what is empty or relative in such a list is the app folder.
+    let path = format!(":.:{}", std::env::var("PATH").expect("a list of folders"));
     fs::write(app.join("score.py"), SCRIPT).expect("a file");
     let url = format!("file://{}/evil; os_name!='/a-1.0-py3-none-any.whl#'", app.display());
     for (lines, reason) in [
@@ -208,12 +219,14 @@ fn no_line_of_a_requirement_file_and_no_module_of_the_app_makes_build_run_foreig
         ("a @ ./evil;os_name!='/a-1.0-py3-none-any.whl#'", "cannot read"),
         (&*url, "its URL has a `;` or a space"),
         ("a @ ./evil", "build with --allow-sdist"),
-        // This one pip is asked for.
+        // These pip is asked for.
         ("--no-index\na==1.0", "Could not find a version"),
+        ("--no-index\nevil==1.0+x.zip", "Could not find a version"),
     ] {
         fs::write(app.join("requirements.txt"), lines).expect("a file");
         let mut command = scorebox();
         command.arg("build").arg(app).arg("-o").arg(app.join("app.scorebox"));
+        command.env("PATH", &path).env("PYTHONPATH", ":.:/nowhere");
         let (ended, _) = run(&mut command);
         assert_eq!(ended.code, Some(1), "{lines}: {ended:?}");
         assert!(ended.stderr.contains(reason), "{lines}: no {reason:?} in {:?}", ended.stderr);

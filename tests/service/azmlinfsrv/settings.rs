@@ -163,14 +163,21 @@ fn health_has_a_port_of_its_own_that_serves_everything_when_it_is_asked_for() {
 fn a_file_that_nobody_names_neither_reads_other_folders_nor_says_where_data_goes() {
     let folder = folder(&[("secrets/token", "hidden"), ("app/README.md", "")]);
     let [app, secrets] = ["app", "secrets"].map(|name| folder.path().join(name));
-    fs::copy(fixtures::guest("echo"), app.join("model.wasm")).unwrap();
+    for folder in [&app, &secrets] {
+        fs::copy(fixtures::guest("echo"), folder.join("model.wasm")).unwrap();
+    }
     let config = |keys: Value| fs::write(app.join("config.json"), keys.to_string()).unwrap();
-    config(json!({ "AZUREML_MODEL_DIR": secrets }));
-    let refused = Serve::new(&app).refused();
-    assert_refused(&refused, 3);
-    let why = "which is not below its folder; if that is meant, name the file with --config_file";
-    assert!(format!("{refused:?}").contains(why), "{refused:?}");
-    assert_eq!(Serve::new(&app).arg("--config_file").arg(app.join("config.json")).start().get("/livez").status, 200);
+    for (keys, serve) in [
+        (json!({ "AZUREML_MODEL_DIR": secrets }), Serve::new(&app)),
+        (json!({ "AZUREML_ENTRY_SCRIPT": secrets }), Serve::azmlinfsrv().in_folder(&app)),
+    ] {
+        config(keys);
+        let refused = serve.refused();
+        assert_refused(&refused, 3);
+        let why = "which is not below its folder; if that is meant, name the file with --config_file";
+        assert!(format!("{refused:?}").contains(why), "{refused:?}");
+        assert_eq!(serve.arg("--config_file").arg(app.join("config.json")).start().get("/livez").status, 200);
+    }
 
     config(json!({"AML_APP_INSIGHTS_ENABLED": true, "AML_APP_INSIGHTS_KEY": KEY}));
     let named = Serve::new(&app).arg("--config_file").arg(app.join("config.json"));
@@ -199,4 +206,18 @@ fn a_scorer_is_found_by_a_name_without_a_folder() {
 #[test]
 fn an_empty_model_directory_is_none() {
     assert_eq!(guest("echo").arg("--model_dir=").start().score("{}").status, 200);
+    // A folder and an archive have their own; a script by itself is told as it was said.
+    let app = folder(&[("score.py", PROBE), ("model/name", "")]);
+    let archive = app.path().join("app.scorebox");
+    python::succeed(scorebox().arg("build").arg(app.path()).arg("-o").arg(&archive));
+    let of = |scorer: &Path| in_python(app.path()).arg("--entry_script").arg(scorer);
+    for (serve, expected) in [
+        (of(app.path()).arg("--model_dir="), "/var/azureml-app/model"),
+        (of(&archive).arg("--model_dir="), "/var/azureml-app/model"),
+        (of(&archive).env("AZUREML_MODEL_DIR", ""), "/var/azureml-app/model"),
+        (of(&app.path().join("score.py")).arg("--model_dir="), ""),
+    ] {
+        let seen = serve.start().score(r#"{"names": ["AZUREML_MODEL_DIR"]}"#).json();
+        assert_eq!(seen, json!({ "AZUREML_MODEL_DIR": expected }), "{serve:?}");
+    }
 }

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use scorebox_sandbox::BundleFile;
 
-use super::archive::{ARCHIVE_EXTENSION, Bad, Package};
+use super::archive::{ARCHIVE_EXTENSION, Bad, MAX_PATH, Package};
 use super::{GUEST_APP, GUEST_MODEL};
 
 /// Folders within folders that an app may have.
@@ -438,6 +438,10 @@ impl Walk<'_> {
             return Err(AppError::Name { path, what: "one that has a backslash or a control character" });
         }
         let name = format!("{prefix}/{name}");
+        // What an archive of it could not have.
+        if name.len() > MAX_PATH {
+            return Err(AppError::Name { path, what: "too long with the folders and links above it" });
+        }
         let target = fs::canonicalize(&path).map_err(on(&path))?;
         if self.leave_out == Some(&target) {
             return Ok(());
@@ -678,6 +682,19 @@ mod tests {
         }
         let error = read(folder.path(), "score.py", None).unwrap_err().to_string();
         assert!(error.contains("has more than 100000 files and folders, with those that links lead to"), "{error}");
+    }
+
+    #[test]
+    fn links_make_no_path_long() {
+        let folder = folder(&["score.py"]);
+        for level in 0..=5 {
+            fs::create_dir(folder.path().join(format!("d{level}"))).unwrap();
+        }
+        for level in 0..5 {
+            symlink(format!("../d{}", level + 1), folder.path().join(format!("d{level}/{}", "x".repeat(250)))).unwrap();
+        }
+        let error = read(folder.path(), "score.py", None).unwrap_err().to_string();
+        assert!(error.contains("is too long with the folders and links above it; rename it"), "{error}");
     }
 
     #[test]

@@ -35,7 +35,7 @@ const MANIFEST: &str = "manifest.json";
 /// Bytes that the manifest may have.
 const MAX_MANIFEST: u64 = 1 << 20;
 /// Bytes that a path may have.
-const MAX_PATH: usize = 1024;
+pub(super) const MAX_PATH: usize = 1024;
 /// Parts that a path may have.
 const MAX_PARTS: usize = 80;
 /// What paths begin with.

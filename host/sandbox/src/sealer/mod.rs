@@ -21,6 +21,7 @@ mod wire;
 mod worker;
 mod workers;
 
+use std::borrow::Cow;
 use std::io::{self, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -215,7 +216,17 @@ impl Process {
         // It is put back when the answer is whole. Whatever happens until then, a panic of those who are told as well, nobody
         // is to take the rest of the answer for one of his own.
         let mut input = self.input.take().ok_or_else(|| gone(io::ErrorKind::BrokenPipe.into()))?;
-        wire::write(&mut input, ask, blobs).map_err(gone)?;
+        match wire::write(&mut input, ask, blobs) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                self.input = Some(input);
+                return Err(SealError::Process {
+                    doing: Cow::Borrowed("handing over the bundle"),
+                    how: format!("failed: its paths and variables are too many or too long ({error}); take some out"),
+                });
+            }
+            Err(error) => return Err(gone(error)),
+        }
         let answer = loop {
             let (tell, blobs) = wire::read::<Tell<wire::Made>>(&mut self.output, u64::MAX)
                 .and_then(|frame| frame.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()))

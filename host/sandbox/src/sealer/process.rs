@@ -35,6 +35,8 @@ fn run() -> io::Result<()> {
     if setup.confined {
         confine(&setup);
     }
+    // Starts the threads that hash: where the system gives none, that is to fail now, and not in the midst of a deployment.
+    blake3::Hasher::new().update_rayon(&vec![0; 1 << 20]);
     let (mut warning, mut cache) = (None, None);
     match setup.cache.as_ref().map(|(folder, limit)| Cache::open(folder, *limit)) {
         Some(Ok(opened)) => cache = Some(opened),

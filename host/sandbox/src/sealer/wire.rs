@@ -28,6 +28,9 @@ const MAX_BLOBS: u64 = 1 << 20;
 /// Bytes that are set aside at most for what has not come yet.
 const MAX_RESERVED: u64 = 256 << 20;
 
+/// A head and blobs.
+pub(super) type Frame<T> = (T, Vec<Vec<u8>>);
+
 /// The first frame that the sealer gets.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Setup {
@@ -284,9 +287,13 @@ impl LogSink for Told {
 }
 
 /// Writes a frame: the length of the head, the number of blobs, the length of each, the head, the blobs. Of a blob what is not
-/// zero: for each part where it begins, its length, and the part; at the end one without a length.
+/// zero: for each part where it begins, its length, and the part; at the end one without a length. What the other side would
+/// not take is an error of the kind `InvalidData`, and nothing of it is written.
 pub(super) fn write<T: Serialize>(to: &mut impl Write, head: &T, blobs: &[&[u8]]) -> io::Result<()> {
     let head = serde_json::to_vec(head)?;
+    if head.len() as u64 > MAX_HEAD || blobs.len() as u64 > MAX_BLOBS {
+        return Err(too_large());
+    }
     for length in [head.len(), blobs.len()].into_iter().chain(blobs.iter().map(|blob| blob.len())) {
         to.write_all(&(length as u64).to_le_bytes())?;
     }
@@ -303,7 +310,7 @@ pub(super) fn write<T: Serialize>(to: &mut impl Write, head: &T, blobs: &[&[u8]]
 }
 
 /// Reads a frame whose blobs have at most `limit` bytes. `None` where the other side has ended between two frames.
-pub(super) fn read<T: DeserializeOwned>(from: &mut impl BufRead, limit: u64) -> io::Result<Option<(T, Vec<Vec<u8>>)>> {
+pub(super) fn read<T: DeserializeOwned>(from: &mut impl BufRead, limit: u64) -> io::Result<Option<Frame<T>>> {
     if from.fill_buf()?.is_empty() {
         return Ok(None);
     }
@@ -318,7 +325,8 @@ pub(super) fn read<T: DeserializeOwned>(from: &mut impl BufRead, limit: u64) -> 
     }
     let mut bytes = vec![0; head as usize];
     from.read_exact(&mut bytes)?;
-    let head = serde_json::from_slice(&bytes)?;
+    // The whole of it is there, so what is missing in it is no end of the other side.
+    let head = serde_json::from_slice(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     let blobs = lengths.into_iter().map(|length| read_blob(from, length)).collect::<io::Result<_>>()?;
     Ok(Some((head, blobs)))
 }
@@ -368,6 +376,15 @@ mod tests {
         let (head, blobs) = read::<(String, u8)>(&mut from, 3).unwrap().unwrap();
         assert_eq!((head, blobs), (("head".to_owned(), 1), vec![b"a".to_vec(), Vec::new(), b"bc".to_vec()]));
         assert!(read::<()>(&mut from, 3).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_the_other_side_would_not_take_is_not_begun() {
+        let mut bytes = Vec::new();
+        let error = write(&mut bytes, &"x".repeat(MAX_HEAD as usize), &[]).unwrap_err();
+        assert_eq!((error.kind(), bytes.len()), (io::ErrorKind::InvalidData, 0));
+        write(&mut bytes, &"x".repeat(MAX_HEAD as usize - 2), &[]).unwrap();
+        assert!(read::<String>(&mut bytes.as_slice(), 0).unwrap().is_some());
     }
 
     #[test]

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use serde::de::DeserializeOwned;
 
-use super::wire::{self, Initialised, Job, Place, Preloading, RuntimePlaces, SealLimits, Setup, Task, Tell, Work};
+use super::wire::{
+    self, Frame, Initialised, Job, Place, Preloading, RuntimePlaces, SealLimits, Setup, Task, Tell, Work,
+};
 use super::{NAME, WORKER_ARGUMENT};
 use crate::bundle::{Bundle, Code};
 use crate::engine::SandboxConfig;
@@ -31,6 +33,8 @@ const PIPE: usize = 1 << 20;
 const LAST_WORDS: usize = 2048;
 /// How many times its memory limit a scorer takes while it is sealed: its instance, its snapshot, and a copy of that.
 const COPIES: u64 = 3;
+/// How long a worker may take to end after it has closed its output.
+const LAST_MOMENTS: Duration = Duration::from_secs(3);
 /// Longer than anybody waits for a deployment.
 const LONGEST: Duration = Duration::from_hours(365 * 24);
 /// Bytes that a scorer may log beyond its limit: notes of what was left out, and the form in which records are sent.
@@ -117,7 +121,8 @@ impl<'a> Workers<'a> {
 /// A worker that has been told what to do. It is ended when this is dropped.
 struct Worker<T> {
     child: Child,
-    said: mpsc::Receiver<(Tell<T>, Vec<Vec<u8>>)>,
+    /// What it says, and at the end why that cannot be read, where it is no message.
+    said: mpsc::Receiver<io::Result<Frame<Tell<T>>>>,
     last_words: Option<JoinHandle<String>>,
     /// Why it could not be told everything: it ended before.
     unsent: Option<io::Error>,
@@ -126,16 +131,15 @@ struct Worker<T> {
 impl<T: DeserializeOwned + Send + 'static> Worker<T> {
     /// Starts it. What it sends in one message has at most `limit` bytes.
     fn start(work: &Work, blobs: &[&[u8]], limit: u64) -> io::Result<Self> {
-        let mut child = Command::new("/proc/self/exe")
-            .arg0(NAME)
-            .arg(WORKER_ARGUMENT)
-            .env_clear()
-            // Memory is counted when it can be written to, so it is to be made so only when it is needed.
-            .env("MIMALLOC_ARENA_EAGER_COMMIT", "0")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
+        let mut program = Command::new("/proc/self/exe");
+        program.arg0(NAME).arg(WORKER_ARGUMENT).env_clear();
+        // Memory is counted when it can be written to, so it is to be made so only when it is needed.
+        program.env("MIMALLOC_ARENA_EAGER_COMMIT", "0");
+        Self::started(program, work, blobs, limit)
+    }
+
+    fn started(mut program: Command, work: &Work, blobs: &[&[u8]], limit: u64) -> io::Result<Self> {
+        let mut child = program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(mut input), Some(output), Some(errors)) = pipes else {
             return Err(io::Error::other("a process has no pipes"));
@@ -147,8 +151,11 @@ impl<T: DeserializeOwned + Send + 'static> Worker<T> {
         let mut worker = Self { child, said, last_words: None, unsent: None };
         thread::Builder::new().spawn(move || {
             let mut output = BufReader::new(output);
-            while let Ok(Some(frame)) = wire::read::<Tell<T>>(&mut output, limit) {
-                if sender.send(frame).is_err() {
+            while let Some(said) = wire::read::<Tell<T>>(&mut output, limit).transpose() {
+                // Where it dies within a message, how it died says more.
+                let is_end = said.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::UnexpectedEof);
+                let is_last = said.is_err();
+                if is_end || sender.send(said).is_err() || is_last {
                     return;
                 }
             }
@@ -168,25 +175,29 @@ impl<T: DeserializeOwned + Send + 'static> Worker<T> {
         let mut keep = order.keep;
         let mut left = order.log.saturating_add(LOG_MARGIN);
         loop {
-            match self.said.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok((Tell::Done(done), blobs)) => return Ok((done, blobs)),
-                Ok((Tell::Failed(SealError::Compile(why) | SealError::Snapshot(why)), _))
-                    if why.contains(NO_MEMORY) =>
-                {
+            let said = match self.said.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Ok(said)) => said,
+                Ok(Err(error)) => return Err(failed(format!("said what cannot be read: {error}"))),
+                Err(mpsc::RecvTimeoutError::Timeout) => return Err(failed(too_long(limits, *is_runtime))),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(failed(self.end(limits, *is_runtime))),
+            };
+            match said {
+                (Tell::Done(done), blobs) => return Ok((done, blobs)),
+                (Tell::Failed(SealError::Compile(why) | SealError::Snapshot(why)), _) if why.contains(NO_MEMORY) => {
                     return Err(failed(out_of_memory(limits, *is_runtime)));
                 }
                 // Its limit left no room for what the scorer may have.
-                Ok((Tell::Failed(SealError::NoMemory { .. }), _)) => {
+                (Tell::Failed(SealError::NoMemory { .. }), _) => {
                     return Err(failed(out_of_memory(limits, *is_runtime)));
                 }
-                Ok((Tell::Failed(error), _)) => return Err(error),
-                Ok((Tell::Stage(stage), _)) => {
+                (Tell::Failed(error), _) => return Err(error),
+                (Tell::Stage(stage), _) => {
                     if let Some(more) = more.take() {
                         deadline = Instant::now() + more;
                         (order.progress)(stage);
                     }
                 }
-                Ok((Tell::Log { stream, level, logger, text }, _)) => {
+                (Tell::Log { stream, level, logger, text }, _) => {
                     // As an honest worker counts.
                     left = left
                         .checked_sub(log::cost(&logger, &text))
@@ -194,22 +205,29 @@ impl<T: DeserializeOwned + Send + 'static> Worker<T> {
                     order.sink.write(stream, level, cut_logger(&logger), &text);
                 }
                 // For its own word only once, as well: it is said before code of the rest runs.
-                Ok((Tell::Preloaded, state)) => {
+                (Tell::Preloaded, state) => {
                     if let Some(keep) = keep.take() {
                         keep(state.into_iter().next());
                     }
                 }
-                Ok((Tell::Warn(_), _)) => {}
-                Err(mpsc::RecvTimeoutError::Timeout) => return Err(failed(too_long(limits, *is_runtime))),
-                Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    // It has ended, or has closed its output and will say nothing any more.
-                    let _ = self.child.kill();
-                    let status = self.child.wait().map_err(|error| failed(format!("cannot be waited for: {error}")))?;
-                    let words = self.last_words.take().and_then(|words| words.join().ok()).unwrap_or_default();
-                    return Err(failed(death(status, &words, self.unsent.as_ref(), limits, *is_runtime)));
-                }
+                (Tell::Warn(_), _) => {}
             }
         }
+    }
+
+    /// Says how it ended, now that it has closed its output. One that goes on all the same is ended.
+    fn end(&mut self, limits: &SealLimits, is_runtime: bool) -> String {
+        let patience = Instant::now() + LAST_MOMENTS;
+        let status = loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => break status,
+                Ok(None) if Instant::now() < patience => thread::sleep(Duration::from_millis(10)),
+                Ok(None) => return "closed its output and went on, and was ended".to_owned(),
+                Err(error) => return format!("cannot be waited for: {error}"),
+            }
+        };
+        let words = self.last_words.take().and_then(|words| words.join().ok()).unwrap_or_default();
+        death(status, &words, self.unsent.as_ref(), limits, is_runtime)
     }
 }
 
@@ -391,4 +409,50 @@ fn places(runtime: Option<&RuntimeCode>) -> (Option<RuntimePlaces>, Vec<&[u8]>) 
 
 fn only(blobs: Vec<Vec<u8>>) -> Vec<u8> {
     blobs.into_iter().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::NoLog;
+
+    /// What becomes of an order whose worker is a shell with this script.
+    fn error_of(script: &str) -> String {
+        let work = Work { config: SandboxConfig::default(), memory: 0, cpu: 0, readable: None, task: Task::Compile };
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]);
+        let mut worker = Worker::<()>::started(shell, &work, &[], 1 << 20).unwrap();
+        let order = Order {
+            doing: "compiling the scorer",
+            blobs: &[],
+            limits: SealLimits { memory: 0, timeout: Duration::from_mins(5) },
+            runs: Duration::ZERO,
+            progress: &|_| {},
+            keep: None,
+            is_runtime: false,
+            log: 0,
+            sink: Arc::new(NoLog),
+            readable: Vec::new(),
+        };
+        let start = Instant::now();
+        let error = worker.result(&order).unwrap_err().to_string();
+        assert!(start.elapsed() < Duration::from_mins(2), "the deadline was waited for: {error}");
+        error
+    }
+
+    #[test]
+    fn a_worker_that_says_nothing_to_the_point_is_ended_and_the_error_says_why() {
+        for (script, expected) in [
+            ("cat >/dev/null; echo lost >&2; exit 3", "ended with exit status: 3: lost"),
+            ("cat >/dev/null; kill -9 $$", "was killed; has the machine enough memory?"),
+            // Within a message.
+            ("cat >/dev/null; head -c 12 /dev/zero; exit 4", "ended with exit status: 4"),
+            ("cat >/dev/null; head -c 24 /dev/zero | tr '\\0' '\\1'; exec sleep 600", "is larger than it may be"),
+            ("cat >/dev/null; head -c 600 /dev/zero; exec sleep 600", "said what cannot be read"),
+            ("cat >/dev/null; exec sleep 600 >&- 2>&-", "closed its output and went on, and was ended"),
+        ] {
+            let error = error_of(script);
+            assert!(error.starts_with("compiling the scorer ") && error.contains(expected), "{script}: {error}");
+        }
+    }
 }

@@ -1,13 +1,14 @@
 //! pip as the index: it looks for versions, with the user's settings, and fetches wheels.
 //!
 //! It is told to take wheels that run on any system with the runtime's version of Python. It then runs no code of any
-//! package of an index; a URL or path is given to it only where it can take it for nothing but a wheel. What it says with
-//! `-vv` about files that it passes over tells why a package cannot be had.
+//! package of an index; a URL or path is given to it only where it can take it for nothing but a wheel, and versions so that
+//! it cannot take them for a file. What it says with `-vv` about files that it passes over tells why a package cannot be had.
 //!
 //! Source code runs when a wheel is made of it, and even when pip only fetches it. Where hashes are required, pip gets those
 //! of the source code, and compares them before it runs any of it.
 
 use std::collections::BTreeSet;
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Write as _};
 use std::fs;
@@ -289,7 +290,7 @@ impl Pip<'_> {
             return Ok(Err(Reason::Source));
         }
         // pip compares hashes of exact versions only.
-        let exact = self.files.require_hashes.then(|| format!("{}=={version}", ask.key));
+        let exact = self.files.require_hashes.then(|| in_versions(&ask.key, &format!("=={version}")));
         self.build(ask, &exact.unwrap_or_else(|| specifier(ask)))
     }
 
@@ -386,6 +387,14 @@ impl Pip<'_> {
         pip.current_dir(&self.folder).stdin(Stdio::null());
         // Whether the user wants to install only into virtual environments has no bearing: nothing is installed.
         pip.env("PIP_REQUIRE_VIRTUALENV", "0").env("PYTHONIOENCODING", "utf-8");
+        // Where pip runs, a relative or empty one would be a folder of the project, whose `python3` or `sitecustomize.py`
+        // would run.
+        for name in ["PATH", "PYTHONPATH"] {
+            match env::var_os(name).and_then(|list| absolute_folders(&list)) {
+                Some(list) => pip.env(name, list),
+                None => pip.env_remove(name),
+            };
+        }
         pip
     }
 
@@ -397,6 +406,13 @@ impl Pip<'_> {
         }
         Ok(output)
     }
+}
+
+/// The absolute ones of a list of folders, if there are any.
+fn absolute_folders(list: &OsStr) -> Option<OsString> {
+    let folders = env::split_paths(list).filter(|folder| folder.is_absolute());
+    // What was a part of a list can be one again.
+    env::join_paths(folders).ok().filter(|list| !list.is_empty())
 }
 
 /// The URL by which pip takes what is at a place for the wheel that its name says. pip reads a place in its own way: what
@@ -473,7 +489,14 @@ fn specifier(ask: &Ask) -> String {
     }
     versions.sort_unstable();
     versions.dedup();
-    format!("{}{}", ask.key, versions.join(","))
+    in_versions(&ask.key, &versions.join(","))
+}
+
+/// How pip is asked for versions of a package. What ends like an archive, as `a==1.0+x.zip` does, it takes for the file of
+/// that name in the project, if there is one, and runs the source code in it: nothing in brackets ends so. The space is for
+/// older pips, which would take the bracket for a part of what follows `===`.
+fn in_versions(key: &str, versions: &str) -> String {
+    if versions.is_empty() { key.to_owned() } else { format!("{key}({versions} )") }
 }
 
 /// The hashes that all lines about a package allow, as far as they have any.
@@ -632,7 +655,21 @@ ERROR: No matching distribution found for lightgbm
     fn pip_is_asked_for_everything_at_once() {
         let mut both = ask("a>=1,<3");
         both.demands.extend(ask("a[x]!=2,<3").demands);
-        assert_eq!(specifier(&both), "a!=2,<3,>=1");
+        assert_eq!(specifier(&both), "a(!=2,<3,>=1 )");
+        assert_eq!(specifier(&ask("a")), "a");
+    }
+
+    #[test]
+    fn pip_is_given_no_versions_that_it_can_take_for_a_file() {
+        assert_eq!(specifier(&ask("a==1.0+x.zip")), "a(==1.0+x.zip )");
+        assert_eq!(specifier(&ask("A.zip")), "a-zip");
+    }
+
+    #[test]
+    fn pip_is_given_no_folder_of_the_project_to_look_in() {
+        let given = |list: &str| absolute_folders(OsStr::new(list)).map(|list| list.into_string().unwrap());
+        assert_eq!(given(":/usr/bin:.:bin::/bin:").as_deref(), Some("/usr/bin:/bin"));
+        assert_eq!((given(""), given(":."), given("lib")), (None, None, None));
     }
 
     #[test]

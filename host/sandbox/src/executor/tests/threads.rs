@@ -224,6 +224,30 @@ fn a_request_interrupts_the_guests_of_another_lane_if_no_thread_is_free_and_not_
 }
 
 #[test]
+fn a_request_interrupts_a_guest_of_its_own_lane_once_that_has_had_its_turn() {
+    let turn = Duration::from_secs(2);
+    let machine = Machine::new(Capacity { turn, ..capacity(8, 8) });
+    let lane = machine.executor.lane(LaneLimits::default());
+    let interrupts = Arc::clone(&machine.interrupts);
+    let long = machine.live(&lane, |control| async move {
+        while interrupts.load(Ordering::Relaxed) == 0 {
+            compute(MS);
+        }
+        tick(&control).await;
+    });
+    eventually("it runs", || lane.usage().running == 1);
+    std::thread::sleep(5 * MS);
+    let before = machine.live(&lane, |_| async {});
+    assert_eq!(machine.interrupts.load(Ordering::Relaxed), 0, "it has not had its turn");
+    std::thread::sleep(turn);
+    let after = machine.live(&lane, |_| async {});
+    assert_eq!(machine.interrupts.load(Ordering::Relaxed), 1);
+    for guest in [long, before, after] {
+        assert!(matches!(machine.end(guest), End::Done(())));
+    }
+}
+
+#[test]
 fn a_request_has_its_turn_at_the_next_tick_though_another_lane_offers_a_hundred() {
     let machine = Machine::new(capacity(1000, 1000));
     let (greedy, modest) = (machine.executor.lane(LaneLimits::default()), machine.executor.lane(LaneLimits::default()));
