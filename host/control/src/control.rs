@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use scorebox_sandbox::Limits;
 use scorebox_server::credentials::{Key, KeyHash};
-use scorebox_server::{Access, App, DEFAULT, Endpoint as Served, Journal, LogLine, Slot, Tenant as ServedTenant};
+use scorebox_server::{Access, App, Endpoint as Served, Journal, LogLine, Slot, Tenant as ServedTenant};
 use scorebox_store::{CommitError, Store, StoreError, Transaction};
 use time::OffsetDateTime;
 
@@ -144,10 +144,8 @@ impl Control {
         let _change = self.change();
         let found = state::find::<Tenant>(&self.store, name)?;
         when.check(name, found.as_ref())?;
-        if found.is_none() && name.as_str() == DEFAULT {
-            return Err(ControlError::Invalid(format!(
-                "a tenant cannot be named {DEFAULT}: in metrics and the log that is the scorer at the root of the server"
-            )));
+        if found.is_none() {
+            TenantSpec::check_name(name).map_err(ControlError::Invalid)?;
         }
         let created = found.as_ref().map_or_else(now, |found| found.value.created);
         let put = self.write(name, found, Tenant { name: name.clone(), description, quotas, created })?;
@@ -239,7 +237,7 @@ impl Control {
         let mut transaction = Transaction::new().delete(state::key::<StoredEndpoint>(path));
         let deployments = state::list::<Deployment>(&self.store, &format!("{path}/"))?;
         for deployment in &deployments {
-            transaction = transaction.delete(state::key::<Deployment>(&path.deployment(&deployment.value.name)));
+            transaction = state::delete_deployment(transaction, &path.deployment(&deployment.value.name));
         }
         self.commit(transaction)?;
         self.app.directory().remove(path.tenant.as_str(), path.endpoint.as_str());
@@ -420,7 +418,7 @@ impl Control {
                 "deployment {path} has traffic; give that to another deployment first"
             )));
         }
-        self.commit(Transaction::new().delete(state::key::<Deployment>(path)))?;
+        self.commit(state::delete_deployment(Transaction::new(), path))?;
         self.loaded().remove(path);
         self.forget_journal(path);
         self.publish(&path.endpoint)?;
@@ -530,18 +528,10 @@ impl Control {
         is_new: bool,
     ) -> Result<(), ControlError> {
         let tenant = &path.endpoint.tenant;
-        if let Some(most) = quotas.bundle.filter(|most| size > *most) {
-            return Err(ControlError::Conflict(format!(
-                "the bundle has {size} bytes, and those of tenant {tenant} may have {most}; take out what is not needed"
-            )));
-        }
-        if let Some(most) = quotas.deployments.filter(|_| is_new) {
+        quotas.check_bundle(tenant, size).map_err(ControlError::Conflict)?;
+        if is_new && quotas.deployments.is_some() {
             let there = state::list::<Deployment>(&self.store, &format!("{tenant}/"))?.len();
-            if there >= usize::try_from(most).unwrap_or(usize::MAX) {
-                return Err(ControlError::Conflict(format!(
-                    "tenant {tenant} has {there} deployments, and may have {most}; delete one first"
-                )));
-            }
+            quotas.check_deployments(tenant, there + 1).map_err(ControlError::Conflict)?;
         }
         Ok(())
     }

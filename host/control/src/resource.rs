@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
 use scorebox_sandbox::{CpuQuota, Limits};
-use scorebox_server::{Probe, Quotas, RateQuota, Traffic};
+use scorebox_server::{DEFAULT, Probe, Quotas, RateQuota, Traffic};
 use scorebox_store::Digest;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -65,6 +65,20 @@ impl TenantSpec {
         check_text("description", &self.description)?;
         self.quotas.quotas().map(drop).map_err(|error| error.to_string())
     }
+
+    /// Whether a tenant that is not there yet can have this name.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn check_name(name: &Name) -> Result<(), String> {
+        if name.as_str() == DEFAULT {
+            return Err(format!(
+                "a tenant cannot be named {DEFAULT}: in metrics and the log that is the scorer at the root of the server"
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// What a tenant may use. What is left out has no limit but the server's.
@@ -114,6 +128,34 @@ impl QuotaSpec {
     /// The most that one of its deployments may have, where the server gives these limits.
     pub fn limits(&self, server: &Limits) -> Limits {
         Limits { memory: self.memory.map_or(server.memory, |memory| memory.min(server.memory)), ..server.clone() }
+    }
+
+    /// Whether a deployment of the tenant that has these quotas may be of a bundle with so many bytes.
+    ///
+    /// # Errors
+    ///
+    /// How many it may have, and what to do.
+    pub fn check_bundle(&self, tenant: &Name, size: u64) -> Result<(), String> {
+        match self.bundle.filter(|most| size > *most) {
+            None => Ok(()),
+            Some(most) => Err(format!(
+                "the bundle has {size} bytes, and those of tenant {tenant} may have {most}; take out what is not needed"
+            )),
+        }
+    }
+
+    /// Whether the tenant that has these quotas may have so many deployments once one more is there.
+    ///
+    /// # Errors
+    ///
+    /// How many it may have, and what to do.
+    pub fn check_deployments(&self, tenant: &Name, count: usize) -> Result<(), String> {
+        match self.deployments.filter(|most| count > usize::try_from(*most).unwrap_or(usize::MAX)) {
+            None => Ok(()),
+            Some(most) => {
+                Err(format!("tenant {tenant} would have {count} deployments, and may have {most}; delete one first"))
+            }
+        }
     }
 
     /// Those of them that are about requests.

@@ -115,3 +115,33 @@ pub(crate) fn put<T: Record>(transaction: Transaction, path: &T::Path, record: &
     let json = serde_json::to_vec(record).expect("records are texts, numbers and lists of them");
     transaction.put(key::<T>(path), json)
 }
+
+/// Adds the deletion of a deployment to a transaction, and of the note that it was begun to be made ready, which nobody would
+/// delete later.
+pub(crate) fn delete_deployment(transaction: Transaction, path: &DeploymentPath) -> Transaction {
+    transaction.delete(key::<Deployment>(path)).delete(key::<Begun>(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_of_a_deployment_that_is_deleted_before_it_was_made_ready() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let begun = Begun { number: 1, created: OffsetDateTime::UNIX_EPOCH, times: 1 };
+        for name in ["blue", "green"] {
+            let deployment: Deployment = serde_json::from_value(serde_json::json!({
+                "tenant": "acme", "endpoint": "iris", "name": name, "current": null, "revisions": [],
+            }))
+            .unwrap();
+            let path = deployment.path();
+            store.commit(put(put(Transaction::new(), &path, &deployment), &path, &begun)).unwrap();
+        }
+        let blue = "acme/iris/blue".parse().unwrap();
+        store.commit(delete_deployment(Transaction::new(), &blue)).unwrap();
+        let left: Vec<_> = store.scan("").unwrap().into_iter().map(|entry| entry.key).collect();
+        assert_eq!(left, ["begun/acme/iris/green", "deployments/acme/iris/green"]);
+    }
+}

@@ -10,6 +10,18 @@ use serde_json::json;
 use super::Console;
 use super::browser::key;
 
+/// To the page a deployment takes until something has changed.
+const HOLD_WHO_WAITS: &str = "
+    const ask = window.fetch;
+    const changed = new Promise((resolve) => { window.goOn = resolve; });
+    window.fetch = async (path, options) => {
+      if (path.includes('?wait=')) {
+        window.waits = true;
+        await changed;
+      }
+      return ask(path, options);
+    };";
+
 #[test]
 fn an_upload_that_broke_off_goes_on_in_the_page() {
     let console = Console::logged_in_without_scripts();
@@ -131,18 +143,7 @@ fn traffic_that_somebody_changes_during_a_deployment_is_left_as_it_is() {
     browser.fill("#deploy-files", fixtures::guest("echo").to_str().expect("a path is text"));
     browser.click("#deploy-all-traffic");
     assert_eq!(browser.script("return document.getElementById('deploy-all-traffic').checked"), true);
-    // To the page the deployment takes until the traffic has changed.
-    browser.script(
-        "const ask = window.fetch;
-        const changed = new Promise((resolve) => { window.goOn = resolve; });
-        window.fetch = async (path, options) => {
-          if (path.includes('?wait=')) {
-            window.waits = true;
-            await changed;
-          }
-          return ask(path, options);
-        };",
-    );
+    browser.script(HOLD_WHO_WAITS);
     browser.click("#deploy-submit");
     browser.wait("window.waits");
     let theirs = json!({ "traffic": { "red": 100 }, "mirror": { "blue": 20 } });
@@ -157,6 +158,26 @@ fn traffic_that_somebody_changes_during_a_deployment_is_left_as_it_is() {
     browser.says("Revision 1 of green answers");
     let endpoint = console.status("plants/iris");
     assert_eq!((&endpoint["traffic"], &endpoint["mirror"]), (&json!({ "green": 100 }), &json!({})));
+    browser.assert_clean();
+}
+
+#[test]
+fn a_deployment_that_somebody_puts_in_the_place_of_the_one_that_is_waited_for_gets_no_traffic() {
+    let console = Console::logged_in_without_scripts();
+    let browser = &console.browser;
+    console.host.serving("plants/iris", "echo");
+    console.host.deploy("plants/iris/green", "says");
+    browser.goto("/console/#/plants/iris/deploy/green");
+    browser.fill("#deploy-files", fixtures::guest("echo").to_str().expect("a path is text"));
+    browser.click("#deploy-all-traffic");
+    browser.script(HOLD_WHO_WAITS);
+    browser.click("#deploy-submit");
+    browser.wait("window.waits");
+    assert_eq!(console.host.delete(&address("plants/iris/green")).status, 204);
+    console.host.deploy("plants/iris/green", "says");
+    browser.script("window.goOn()");
+    browser.says("Revision 2 of green is not there any more. Somebody else has changed the deployment meanwhile.");
+    assert_eq!(console.status("plants/iris")["traffic"], json!({ "blue": 100 }));
     browser.assert_clean();
 }
 

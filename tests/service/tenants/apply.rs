@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 use std::thread;
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use scorebox_tests::Request;
 use scorebox_tests::fixtures;
-use scorebox_tests::process::Ended;
+use scorebox_tests::process::{Ended, descendants};
 use scorebox_tests::wait::{PATIENCE, eventually};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -72,6 +74,9 @@ const GREEN: &str = r#"
 scorer = "echo.wasm"
 "#;
 
+const X: &str = "x.example.com";
+const Y: &str = "y.example.com";
+
 /// An endpoint in a file, with a deployment that is told the endpoint's name as its version.
 fn endpoint(path: &str, hosts: &[&str]) -> String {
     let (tenant, name) = path.split_once('/').expect("a tenant and a name");
@@ -101,14 +106,74 @@ fn version_at(host: &Host, name: &str, key: &str) -> Value {
     response.json()["deployment"]["version"].clone()
 }
 
-/// Deploys what takes some seconds to fail. Others wait for their turn meanwhile.
+/// Deploys what is not ready before somebody ends it. Others wait for their turn until [`go_on`].
 fn keep_busy(host: &Host) {
-    host.endpoint("umbrella/iris");
+    if host.read(&address("umbrella/iris")).status == 404 {
+        host.endpoint("umbrella/iris");
+    }
     let model = fixtures::folder(&[("spin-in-init", "")]);
     let (guest, model) = (fixtures::guest("panic"), model.path().to_str().expect("a path is text"));
     let guest = guest.to_str().expect("a path is text");
     let slow = ["deploy", "umbrella/iris/blue", guest, "--model_dir", model, "--no-wait"];
     assert_eq!(host.scorebox(&slow).code, Some(0));
+    let stage = || host.read(&address("umbrella/iris/blue")).json()["stage"].clone();
+    eventually(PATIENCE, "it is its turn", || stage() == "initialising");
+}
+
+/// Ends what keeps the others waiting.
+fn go_on(host: &Host) {
+    let is_worker = |id: &u32| {
+        let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        line.windows(13).any(|part| part == b"sealer-worker")
+    };
+    let worker = descendants(host.server.process().id()).into_iter().find(is_worker);
+    let worker = worker.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)).expect("a process runs its init");
+    kill_process(worker, Signal::KILL).expect("it does not end by itself");
+}
+
+/// Applies a file, and does something while a revision of a deployment that it has asked for waits for its turn.
+fn apply_while(host: &Host, wanted: &Wanted, more: &[&str], revision: (&str, u64), act: impl FnOnce()) -> Ended {
+    run_while(host, || wanted.apply(host, more), revision, act)
+}
+
+/// The same with another command.
+fn run_while(
+    host: &Host,
+    command: impl FnOnce() -> Ended + Send,
+    (deployment, revision): (&str, u64),
+    act: impl FnOnce(),
+) -> Ended {
+    keep_busy(host);
+    thread::scope(|scope| {
+        let running = scope.spawn(command);
+        let asked = || last(&host.read(&address(deployment)).json())["number"] == revision;
+        eventually(PATIENCE, "it is asked for", asked);
+        act();
+        go_on(host);
+        running.join().expect("it ends")
+    })
+}
+
+#[test]
+fn deploy_leaves_traffic_as_it_is_that_somebody_has_changed_while_it_waited() {
+    let host = Host::start();
+    host.serving("acme/iris", "echo");
+    host.deploy("acme/iris/green", "echo");
+    let guest = fixtures::guest("echo");
+    let guest = guest.to_str().expect("a path is text");
+    let deploy = ["deploy", "acme/iris/blue", guest, "--deployment-version", "2", "--all-traffic"];
+    let ended = run_while(
+        &host,
+        || host.scorebox(&deploy),
+        ("acme/iris/blue", 2),
+        || {
+            host.give_all_traffic("acme/iris/green");
+        },
+    );
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("has changed since"), "{ended:?}");
+    assert_eq!(host.read(&address("acme/iris")).json()["traffic"], json!({"green": 100}));
+    assert_eq!(host.deployed("acme/iris/blue")["current"], 2);
 }
 
 #[test]
@@ -196,6 +261,9 @@ fn what_is_wrong_in_the_file_is_found_before_the_first_change() {
         ("\"iris.example.com\"", "\"iris_1.example.com\"", "_1.example.com\" is no host name"),
         ("[tenants.acme.endpoints.iris]", ANOTHER, "iris.example.com is that of acme/another and of acme/iris"),
         ("[tenants.acme]", SECOND, "tenant umbrella: the quota `instances` is 0"),
+        ("[tenants.acme]", "[tenants.default]\n[tenants.acme]", "a tenant cannot be named default"),
+        ("requests_per_second = 1000", "bundle = 1000", "and those of tenant acme may have 1000"),
+        ("requests_per_second = 1000", "deployments = 0", "acme would have 1 deployments, and may have 0"),
     ] {
         let wanted = Wanted::new(&FIRST.replace(from, to));
         let ended = wanted.apply(&host, &[]);
@@ -205,6 +273,45 @@ fn what_is_wrong_in_the_file_is_found_before_the_first_change() {
     }
     let ended = host.scorebox(&["apply", "-f", "/nowhere/scorebox.toml"]);
     assert!(ended.code == Some(1) && ended.stderr.contains("cannot read /nowhere/scorebox.toml"), "{ended:?}");
+}
+
+#[test]
+fn what_the_server_has_is_looked_at_before_the_first_change() {
+    const TRAFFIC: &str = "traffic = { blue = 100 }";
+    let host = Host::start();
+    host.serving("acme/iris", "echo");
+    host.serving("acme/other", "echo");
+    // It was never ready.
+    let nothing = host.upload(b"nothing that can be run");
+    assert_eq!(host.put(&address("acme/iris/red"), &json!({"bundle": nothing})).status, 202);
+    assert_eq!(host.deployed("acme/iris/red")["current"], Value::Null);
+    let file = format!(
+        "[tenants.acme]\ndescription = \"changed\"\nquotas = {{ deployments = 4 }}\n\
+         [tenants.acme.endpoints.iris]\n{TRAFFIC}\n{GREEN}"
+    );
+    let wanted = Wanted::new("");
+    for (from, to, prune, why) in [
+        ("deployments = 4", "deployments = 3", false, "tenant acme would have 4 deployments, and may have 3"),
+        // What is deleted goes last.
+        ("deployments = 4", "deployments = 3", true, "tenant acme would have 4 deployments, and may have 3"),
+        (TRAFFIC, "traffic = { red = 100 }", false, "no deployment \"red\" that is ready"),
+        (TRAFFIC, "traffic = { blue = 100 }\nmirror = { red = 10 }", false, "no deployment \"red\" that is ready"),
+    ] {
+        wanted.say(&file.replace(from, to));
+        let ended = wanted.apply(&host, if prune { &["--prune"] } else { &[] });
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains(why), "{why}: {}", ended.stderr);
+        assert_eq!(host.read("/tenants/acme").json()["description"], "", "{to}");
+    }
+    wanted.say(&file);
+    assert!(wanted.applied(&host, &[]).contains("+ deployment acme/iris/green"));
+    // Another revision is no other deployment, and one that gets ready has traffic.
+    let red = GREEN.replace("green", "red");
+    let file = file.replace(TRAFFIC, "traffic = { red = 100 }");
+    wanted.say(&format!("{file}version = \"2\"\n{red}"));
+    let done = wanted.applied(&host, &[]);
+    assert!(done.contains("~ deployment acme/iris/green") && done.contains("deployment acme/iris/red"), "{done}");
+    assert_eq!(host.read(&address("acme/iris")).json()["traffic"], json!({"red": 100}));
 }
 
 #[test]
@@ -265,21 +372,14 @@ fn hosts_that_are_written_in_another_way_are_no_change() {
 
 #[test]
 fn traffic_that_somebody_changes_meanwhile_is_left_as_it_is() {
-    let host = Host::start_as(|serve| serve.args("--init-timeout 5s"));
+    let host = Host::start();
     let wanted = Wanted::new(FIRST);
     wanted.applied(&host, &[]);
     host.deploy("acme/iris/green", "echo");
-    keep_busy(&host);
     let file =
         FIRST.replace("hosts =", "description = \"changed\"\nhosts =").replace("version = \"1\"", "version = \"2\"");
     wanted.say(&(file.replace("{ blue = 100 }", "{ blue = 50, green = 50 }") + GREEN));
-    let ended = thread::scope(|scope| {
-        let applying = scope.spawn(|| wanted.apply(&host, &[]));
-        let description = || host.read(&address("acme/iris")).json()["description"].clone();
-        eventually(PATIENCE, "the endpoint is changed", || description() == "changed");
-        host.give_all_traffic("acme/iris/green");
-        applying.join().expect("it ends")
-    });
+    let ended = apply_while(&host, &wanted, &[], ("acme/iris/blue", 2), || host.give_all_traffic("acme/iris/green"));
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(
         ended.stderr.contains("`~ traffic of acme/iris` is not made") && ended.stderr.contains("has changed since"),
@@ -292,9 +392,97 @@ fn traffic_that_somebody_changes_meanwhile_is_left_as_it_is() {
 }
 
 #[test]
+fn what_somebody_has_changed_since_is_not_pruned() {
+    let host = Host::start();
+    let wanted = Wanted::new(FIRST);
+    wanted.applied(&host, &[]);
+    host.deploy("acme/iris/green", "echo");
+    host.endpoint("acme/other");
+    wanted.say(&FIRST.replace("version = \"1\"", "version = \"2\""));
+    let green = host.upload(&fs::read(fixtures::guest("says")).unwrap());
+    let ended = apply_while(&host, &wanted, &["--prune"], ("acme/iris/blue", 2), || {
+        assert_eq!(host.put(&address("acme/iris/green"), &json!({"bundle": green})).status, 202);
+    });
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    for said in ["`- deployment acme/iris/green` is not made", "has changed since"] {
+        assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
+    }
+    assert_eq!(host.deployed("acme/iris/green")["current"], 2);
+    wanted.say(&FIRST.replace("version = \"1\"", "version = \"3\""));
+    let ended = apply_while(&host, &wanted, &["--prune"], ("acme/iris/blue", 3), || {
+        assert_eq!(host.put(&address("acme/other"), &json!({"description": "theirs"})).status, 200);
+    });
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    for said in ["`- endpoint acme/other` is not made", "has changed since"] {
+        assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
+    }
+    assert_eq!(host.read(&address("acme/other")).json()["description"], "theirs");
+    // Nobody has changed the deployment since the second time.
+    assert_eq!(wanted.applied(&host, &["--prune"]), "- endpoint acme/other");
+    assert_eq!(host.read(&address("acme/other")).status, 404);
+}
+
+#[test]
+fn a_host_of_a_tenant_that_is_not_in_the_file_is_refused_before_another_one_moves() {
+    let host = Host::start();
+    let wanted = Wanted::new(&(endpoint("acme/a", &[X]) + &endpoint("acme/b", &[])));
+    let a = primary_key(&wanted.applied(&host, &[]), "acme/a");
+    host.endpoint("umbrella/u");
+    assert_eq!(host.put(&address("umbrella/u"), &json!({"hosts": [Y]})).status, 200);
+    wanted.say(&(endpoint("acme/a", &[]) + &endpoint("acme/b", &[X, Y])));
+    let ended = wanted.apply(&host, &[]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let why = "the host y.example.com of acme/b is that of umbrella/u, and tenant umbrella is not in the file";
+    assert!(ended.stderr.contains(why), "{ended:?}");
+    assert_eq!(version_at(&host, X, &a), "a");
+}
+
+#[test]
+fn a_host_goes_back_to_its_endpoint_when_the_one_that_is_to_get_it_cannot_have_it() {
+    let host = Host::start();
+    let wanted = Wanted::new(&(endpoint("acme/a", &[X]) + &endpoint("acme/b", &[])));
+    let done = wanted.applied(&host, &[]);
+    let [a, b] = ["acme/a", "acme/b"].map(|path| primary_key(&done, path));
+    let moved = endpoint("acme/a", &[]) + &endpoint("acme/b", &[X, Y]).replace("version = \"b\"", "version = \"c\"");
+    wanted.say(&moved);
+    // Somebody is quicker to take a host that nobody had.
+    let ended = apply_while(&host, &wanted, &[], ("acme/b/blue", 2), || {
+        assert_eq!(host.put(&address("umbrella/iris"), &json!({"hosts": [Y]})).status, 200);
+    });
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let why = "`~ endpoint acme/b` is not made, 2 of 3 changes before it are: the host y.example.com is that of another \
+               endpoint; x.example.com was taken off acme/a before, and is back there";
+    assert!(ended.stderr.contains(why), "{ended:?}");
+    assert_eq!(version_at(&host, X, &a), "a");
+    assert_eq!(host.put(&address("umbrella/iris"), &json!({})).status, 200);
+    wanted.applied(&host, &[]);
+    assert_eq!([X, Y].map(|name| version_at(&host, name, &b)), ["c", "c"]);
+}
+
+#[test]
+fn no_host_is_taken_off_its_endpoint_when_somebody_has_changed_the_one_that_is_to_get_it() {
+    let host = Host::start();
+    let wanted = Wanted::new(&(endpoint("acme/a", &[X]) + &endpoint("acme/b", &[])));
+    let done = wanted.applied(&host, &[]);
+    let [a, b] = ["acme/a", "acme/b"].map(|path| primary_key(&done, path));
+    let before = host.read(&address("acme/a")).header("etag").map(str::to_owned);
+    wanted.say(&(endpoint("acme/a", &[]) + &endpoint("acme/b", &[X]).replace("version = \"b\"", "version = \"c\"")));
+    let ended = apply_while(&host, &wanted, &[], ("acme/b/blue", 2), || {
+        assert_eq!(host.put(&address("acme/b"), &json!({"description": "theirs"})).status, 200);
+    });
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let why = "`~ endpoint acme/a` is not made, 1 of 3 changes before it are: endpoint acme/b has changed since";
+    assert!(ended.stderr.contains(why), "{ended:?}");
+    assert_eq!(host.read(&address("acme/a")).header("etag").map(str::to_owned), before, "it had its host all the time");
+    assert_eq!(version_at(&host, X, &a), "a");
+    assert_eq!(host.read(&address("acme/b")).json()["description"], "theirs");
+    // Who has seen it changes it.
+    wanted.applied(&host, &[]);
+    assert_eq!(version_at(&host, X, &b), "c");
+}
+
+#[test]
 fn hosts_move_from_one_endpoint_to_another_and_the_plan_shows_it() {
-    const X: &str = "x.example.com";
-    const Y: &str = "y.example.com";
     let host = Host::start();
     let wanted = Wanted::new(&(endpoint("acme/a", &[Y]) + &endpoint("acme/b", &[X])));
     let done = wanted.applied(&host, &[]);
@@ -324,7 +512,6 @@ fn hosts_move_from_one_endpoint_to_another_and_the_plan_shows_it() {
 
 #[test]
 fn an_endpoint_that_is_renamed_takes_its_host_with_it_when_what_is_to_answer_there_is_ready() {
-    const X: &str = "x.example.com";
     let host = Host::start();
     let wanted = Wanted::new(&endpoint("acme/old", &[X]));
     let old = primary_key(&wanted.applied(&host, &[]), "acme/old");
@@ -375,7 +562,9 @@ fn a_deployment_that_has_traffic_is_not_pruned_which_is_found_before_the_first_c
 
 #[test]
 fn a_revision_that_is_pending_already_is_waited_for_before_it_gets_traffic() {
-    let host = Host::start_as(|serve| serve.args("--init-timeout 5s"));
+    /// Until then what is asked for already has been asked for again, which changes nothing that could be seen.
+    const ASKED: Duration = Duration::from_secs(10);
+    let host = Host::start();
     host.serving("acme/iris", "echo");
     host.deploy("acme/iris/green", "echo");
     host.give_all_traffic("acme/iris/green");
@@ -388,15 +577,23 @@ fn a_revision_that_is_pending_already_is_waited_for_before_it_gets_traffic() {
     let wanted = Wanted::new(
         r#"
         [tenants.acme.endpoints.iris]
+        description = "changed"
         traffic = { blue = 100 }
         [tenants.acme.endpoints.iris.deployments.blue]
         scorer = "panic.wasm"
         probe = { body = '{"end": "panic"}', content_type = "application/json" }
         "#,
     );
-    let ended = wanted.apply(&host, &[]);
+    let ended = thread::scope(|scope| {
+        let applying = scope.spawn(|| wanted.apply(&host, &[]));
+        let description = || host.read(&address("acme/iris")).json()["description"].clone();
+        eventually(PATIENCE, "the change before it is made", || description() == "changed");
+        thread::sleep(ASKED);
+        go_on(&host);
+        applying.join().expect("it ends")
+    });
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    for said in ["`~ deployment acme/iris/blue` is not made, 0 of 2 changes before it are", "its probe failed"] {
+    for said in ["`~ deployment acme/iris/blue` is not made, 1 of 3 changes before it are", "its probe failed"] {
         assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
     }
     assert_eq!(last(&host.read(&address("acme/iris/blue")).json())["number"], 2, "it is the one that was pending");
@@ -405,10 +602,9 @@ fn a_revision_that_is_pending_already_is_waited_for_before_it_gets_traffic() {
 
 #[test]
 fn a_revision_that_is_gone_before_it_is_ready_is_none_that_answers() {
-    let host = Host::start_as(|serve| serve.args("--init-timeout 5s"));
+    let host = Host::start();
     host.endpoint("acme/iris");
     host.deploy("acme/iris/blue", "echo");
-    keep_busy(&host);
     let wanted = Wanted::new(
         r#"
         [tenants.acme.endpoints.iris.deployments.blue]
@@ -417,13 +613,10 @@ fn a_revision_that_is_gone_before_it_is_ready_is_none_that_answers() {
         "#,
     );
     let path = address("acme/iris/blue");
-    let ended = thread::scope(|scope| {
-        let applying = scope.spawn(|| wanted.apply(&host, &[]));
-        eventually(PATIENCE, "it is asked for", || last(&host.read(&path).json())["number"] == 2);
+    let ended = apply_while(&host, &wanted, &[], ("acme/iris/blue", 2), || {
         assert_eq!(host.delete(&path).status, 204);
         let bundle = host.upload(&fs::read(fixtures::guest("echo")).unwrap());
         assert_eq!(host.put(&path, &json!({"bundle": bundle})).status, 202);
-        applying.join().expect("it ends")
     });
     assert_eq!(ended.code, Some(1), "{ended:?}");
     // Who looks between the two changes finds no deployment at all.

@@ -257,7 +257,7 @@ fn bodies_bundles_memory_and_deployments_have_quotas() {
     assert_eq!(deploy("green", Some(16 << 20)).status, 202);
     let third = deploy("red", None);
     assert_eq!(third.status, 409);
-    assert!(third.text().contains("tenant acme has 2 deployments, and may have 2"), "{}", third.text());
+    assert!(third.text().contains("tenant acme would have 3 deployments, and may have 2"), "{}", third.text());
     // Another revision is no other deployment.
     assert_eq!(deploy("green", None).status, 202);
     limit(&host, &json!({"bundle": 10}));

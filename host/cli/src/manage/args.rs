@@ -195,7 +195,7 @@ pub(crate) struct DeployArgs {
     /// Time for run(); by default the server's limit.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) timeout: Option<std::time::Duration>,
-    /// Give it all the traffic of its endpoint when it is ready.
+    /// Give it all the traffic of its endpoint when it is ready, unless somebody else has changed the endpoint meanwhile.
     #[arg(long)]
     pub(crate) all_traffic: bool,
     /// Do not wait until it is ready.

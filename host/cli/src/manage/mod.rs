@@ -139,15 +139,17 @@ pub(crate) fn deploy(args: &DeployArgs) -> Result<(), Failure> {
         probe: args.probe.spec()?,
     };
     let path = &args.deployment;
+    // What somebody else makes of the traffic while it is waited is left as it is.
+    let seen = if args.all_traffic { server.find::<Endpoint>(&endpoint_address(&path.endpoint))? } else { None };
     let mut status: DeploymentStatus = server.put(&deployment_address(path), &spec)?;
     let asked = latest(&status).map_or(0, |latest| latest.number);
     if !args.no_wait {
-        status = wait_until_ready(&server, path, status, asked)?;
+        status = wait_until_ready(&server, path, status)?;
     }
-    if args.all_traffic {
+    if let Some((_, tag)) = seen {
         let traffic =
             TrafficSpec { traffic: BTreeMap::from([(path.deployment.clone(), 100)]), mirror: BTreeMap::new() };
-        server.put::<Endpoint>(&traffic_address(&path.endpoint), &traffic)?;
+        server.put_seen::<Endpoint>(&traffic_address(&path.endpoint), &tag, &traffic)?;
     }
     show(&args.remote, &status, || {
         let does = if is_pending(&status, asked) { "is being made ready" } else { "answers" };
@@ -156,19 +158,21 @@ pub(crate) fn deploy(args: &DeployArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits until a revision is ready. A failure if it has failed, or is gone.
+/// Waits until the latest revision of a deployment, as it is now, is ready. A failure if it has failed, or is gone.
 fn wait_until_ready(
     server: &Remote,
     path: &DeploymentPath,
     mut status: DeploymentStatus,
-    asked: u64,
 ) -> Result<DeploymentStatus, Failure> {
+    let Some(&Revision { number: asked, created, .. }) = latest(&status) else { return Ok(status) };
     let progress = Progress::new();
     while is_pending(&status, asked) {
         progress.say(status.stage.as_deref().unwrap_or("waiting for its turn"));
         status = server.get(&format!("{}?wait=1", deployment_address(path)))?;
     }
-    match status.deployment.revision(asked).map(|revision| &revision.state) {
+    // A deployment that somebody has put in its place may have one of that number.
+    let revision = status.deployment.revision(asked).filter(|revision| revision.created == created);
+    match revision.map(|revision| &revision.state) {
         Some(RevisionState::Failed { reason }) => {
             let goes_on = status.deployment.current.map_or_else(
                 || "it has no revision that answers".to_owned(),

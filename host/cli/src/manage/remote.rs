@@ -130,6 +130,11 @@ impl Remote {
         self.successful(self.send(Method::DELETE, path, &[], ())?).map(drop)
     }
 
+    /// Deletes a resource that has this entity tag still.
+    pub(super) fn delete_seen(&self, path: &str, tag: &str) -> Result<(), Failure> {
+        self.successful(self.send(Method::DELETE, path, &[(IF_MATCH.as_str(), tag)], ())?).map(drop)
+    }
+
     /// Uploads a bundle that the server does not have yet, and goes on where that breaks off.
     pub(super) fn upload(&self, digest: &Digest, mut bundle: impl Read + Seek, size: u64) -> Result<(), Failure> {
         let path = format!("/bundles/{digest}");

@@ -42,14 +42,16 @@ export function deploy(panel, context) {
     steps.at("Deploying");
     const path = address(tenant, name, to.value);
     let { value: status } = await put(path, spec(hash));
-    const number = status.revisions.at(-1).number;
-    const revision = () => status.revisions.find((other) => other.number === number);
+    const { number, created } = status.revisions.at(-1);
+    // Numbers begin anew where somebody deletes the deployment and deploys another of its name.
+    const revision = () => status.revisions.find((other) => other.number === number && other.created === created);
     while (revision()?.state.state === "pending") {
       steps.at(`Deploying: ${stage(status)}`);
       status = (await read(`${path}?wait=1`, { signal: context.signal })).value;
     }
     await context.reload();
-    if (revision()?.state.state === "failed") {
+    if (!revision()) throw new Error(`Revision ${number} of ${to.value} is not there any more. Somebody else has changed the deployment meanwhile.`);
+    if (revision().state.state === "failed") {
       replace(problem, failure(status, revision(), "alert"));
       return;
     }
