@@ -408,6 +408,9 @@ def run(data):
             ("scorebox", "azmlinfsrv.scorer.scorebox"),
             ("scorebox - forged", "azmlinfsrv.scorer.scorebox - forged"),
             ("gunicorn.access", "azmlinfsrv.scorer.gunicorn.access"),
+            (" scorebox", "azmlinfsrv.scorer. scorebox"),
+            ("\u{200b}gunicorn.access", "azmlinfsrv.scorer.\u{200b}gunicorn.access"),
+            ("\u{455}corebox", "azmlinfsrv.scorer.\u{455}corebox"),
             ("azmlinfsrv.mine", "azmlinfsrv.mine"),
             ("mine", "mine"),
         ] {
@@ -440,7 +443,7 @@ def run(data):
         assert_eq!(ended.code, Some(0));
         let is_said = |line: &&str| line.contains("printed") || line.contains("forged");
         let said: Vec<_> = ended.stdout.lines().filter(is_said).collect();
-        let named = r"WARNING:named\x0aCRITICAL:azmlinfsrv:forged:said";
+        let named = r"WARNING:azmlinfsrv.scorer.named\x0aCRITICAL:azmlinfsrv:forged:said";
         assert_eq!(said, ["INFO:azmlinfsrv.print:printed", "\tCRITICAL:azmlinfsrv:forged", named]);
     }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use scorebox_sandbox::{Bundle, Stage};
-use scorebox_server::{Deployed, Load, LogLine, Plan, Residence};
+use scorebox_server::{Deployed, Journal, Load, LogLine, Plan, Residence};
 use scorebox_store::{Store, StoreError, Transaction};
 use time::OffsetDateTime;
 
@@ -194,6 +194,10 @@ impl Load for Parked {
         let (control, revision) = self.revision()?;
         let (bundle, plan) = control.read(&self.path, &revision)?;
         control.app.deploy(&bundle, plan, &prefix(&self.path), &|_| {}).map_err(|error| error.to_string())
+    }
+
+    fn journal(&self) -> Arc<Journal> {
+        self.control.upgrade().map(|control| control.journal(&self.path)).unwrap_or_default()
     }
 }
 

@@ -15,12 +15,12 @@ const MAX_LINE: usize = 8 * 1024;
 const LINE: usize = 64;
 
 /// Keeps the last lines: 64 KiB of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LogTail {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     lines: VecDeque<LogLine>,
     bytes: usize,
@@ -31,7 +31,8 @@ struct State {
 /// Something that was said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
-    /// Its number, from 1 on, among all that the deployment has said since the server started.
+    /// Its number, one more than that of the line before. Those of a server that is started again, or of a deployment that is
+    /// made anew, are larger than those before.
     pub number: u64,
     /// When.
     #[serde(with = "time::serde::rfc3339")]
@@ -42,6 +43,16 @@ pub struct LogLine {
     pub level: String,
     /// What.
     pub text: String,
+}
+
+impl Default for LogTail {
+    /// Numbers go on from the microseconds since 1970: who has read some of before is told all that comes. Programs that know
+    /// floating-point numbers only can tell them apart until 2255.
+    fn default() -> Self {
+        let micros = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1000;
+        let state = State { lines: VecDeque::new(), bytes: 0, last: u64::try_from(micros).unwrap_or_default() };
+        Self { state: Mutex::new(state) }
+    }
 }
 
 impl LogTail {
@@ -69,8 +80,8 @@ impl LogTail {
         }
     }
 
-    /// The lines after that of a number, oldest first; of more than `limit` the last. A number beyond the last line's is one
-    /// of before the server was started again, and all lines are after that.
+    /// The lines after that of a number, oldest first; of more than `limit` the last. A number beyond the last line's is of
+    /// before the clock was set back, and all lines are after that.
     pub fn after(&self, number: u64, limit: usize) -> Vec<LogLine> {
         let state = self.lock();
         let number = if number > state.last { 0 } else { number };
@@ -87,6 +98,8 @@ impl LogTail {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -98,27 +111,35 @@ mod tests {
         let kept = tail.after(0, usize::MAX);
         let bytes: usize = kept.iter().map(|line| LINE + line.text.len()).sum();
         assert!(bytes <= MAX_BYTES && bytes > MAX_BYTES - 2 * LINE, "{bytes}");
-        assert_eq!(kept.last().map(|line| (line.number, &*line.text)), Some((5000, "line 5000")));
+        let last = kept.last().expect("a line");
+        assert_eq!(last.text, "line 5000");
         let texts = |lines: Vec<LogLine>| lines.into_iter().map(|line| line.text).collect::<Vec<_>>();
-        assert_eq!(texts(tail.after(4998, 10)), ["line 4999", "line 5000"]);
+        assert_eq!(texts(tail.after(last.number - 2, 10)), ["line 4999", "line 5000"]);
         assert_eq!(texts(tail.after(0, 1)), ["line 5000"]);
-        assert_eq!(tail.after(5000, 10), []);
+        assert_eq!(tail.after(last.number, 10), []);
         // A long one is cut, and leaves room for itself alone at the most.
         tail.write(Some("id"), LogLevel::Error, &"ä".repeat(MAX_BYTES));
-        let last = tail.after(5000, 10).remove(0);
+        let last = tail.after(last.number, 10).remove(0);
         assert_eq!((last.text.len(), last.request_id.as_deref(), &*last.level), (MAX_LINE + 3, Some("id"), "error"));
     }
 
     #[test]
-    fn who_has_read_more_lines_than_there_are_is_given_all_of_them() {
+    fn who_has_read_lines_of_an_earlier_log_is_given_all_of_this_one() {
+        let earlier = LogTail::default();
+        for _ in 0..3 {
+            earlier.write(None, LogLevel::Info, "earlier");
+        }
+        let read = earlier.after(0, 10)[2].number;
+        std::thread::sleep(Duration::from_millis(1));
         let tail = LogTail::default();
-        assert_eq!(tail.after(7, 10), []);
-        tail.write(None, LogLevel::Info, "first");
-        tail.write(None, LogLevel::Info, "second");
+        assert_eq!(tail.after(read, 10), []);
+        for text in ["first", "second", "third", "fourth"] {
+            tail.write(None, LogLevel::Info, text);
+        }
         let all = tail.after(0, 10);
-        assert_eq!(all.len(), 2);
-        assert_eq!(tail.after(7, 10), all);
-        assert_eq!(tail.after(3, 10), all);
-        assert_eq!(tail.after(2, 10), [], "who has read the last waits for the next");
+        assert_eq!(all.len(), 4);
+        assert_eq!(tail.after(read, 10), all);
+        assert_eq!(tail.after(all[3].number + 1, 10), all, "the clock was set back");
+        assert_eq!(tail.after(all[3].number, 10), [], "who has read the last waits for the next");
     }
 }

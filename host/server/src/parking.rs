@@ -22,6 +22,7 @@ use tokio::time::{interval, timeout};
 
 use crate::deployed::Deployed;
 use crate::error::Error;
+use crate::metrics::Journal;
 use crate::swagger::Swagger;
 
 /// How long a request waits for its deployment. Loading goes on without it.
@@ -51,12 +52,14 @@ impl Default for ParkingSettings {
     }
 }
 
-/// Loads a deployment. Both block.
+/// Loads a deployment. All of these block.
 pub trait Load: fmt::Debug + Send + Sync {
     /// Loads it from the cache; `None` where that does not have it.
     fn find(&self) -> Result<Option<Deployed>, String>;
     /// Seals it again.
     fn seal(&self) -> Result<Deployed, String>;
+    /// What is counted of it while it is not there.
+    fn journal(&self) -> Arc<Journal>;
 }
 
 /// Whether a deployment is in memory.
@@ -84,6 +87,8 @@ pub struct Slot {
     state: Mutex<State>,
     /// Known from the first load on.
     swagger: OnceLock<Swagger>,
+    /// Looked for when a request is refused for the first time while it is not resident.
+    journal: OnceLock<Arc<Journal>>,
     /// When it was used last, in microseconds since there is a [`Parking`].
     used: AtomicU64,
 }
@@ -114,6 +119,7 @@ impl Slot {
             parkable: None,
             state: Mutex::new(State::Resident(Arc::new(deployed))),
             swagger: OnceLock::new(),
+            journal: OnceLock::new(),
             used: AtomicU64::new(0),
         })
     }
@@ -150,6 +156,13 @@ impl Slot {
             Ok(Err(_)) | Err(_) => None,
         };
         loaded.unwrap_or(Err(NotLoaded { retry: FIRST_RETRY })).map_err(NotLoaded::error)
+    }
+
+    /// Takes note of a request that was refused while it was not resident.
+    pub(crate) fn refused(&self) {
+        if let Some((_, load)) = &self.parkable {
+            self.journal.get_or_init(|| load.journal()).refused();
+        }
     }
 
     /// Its OpenAPI documents. It is loaded for them if it never was.
@@ -346,6 +359,7 @@ impl Parking {
             parkable: Some((Arc::downgrade(self), load)),
             state: Mutex::new(State::Parked),
             swagger: OnceLock::new(),
+            journal: OnceLock::new(),
             used: AtomicU64::new(0),
         });
         self.all().push(Arc::downgrade(&slot));
@@ -479,6 +493,10 @@ mod tests {
 
         fn seal(&self) -> Result<Deployed, String> {
             Err("it is gone".to_owned())
+        }
+
+        fn journal(&self) -> Arc<Journal> {
+            Arc::default()
         }
     }
 

@@ -84,9 +84,14 @@ pub(crate) async fn score(
     let deployed = if let Some(deployed) = resident {
         deployed
     } else {
+        let note_refusal = |error: &Error| {
+            if error.refusal().is_some() {
+                slot.refused();
+            }
+        };
         // Nothing is loaded for a request that is refused.
-        tenant.admits(&app.sandbox)?;
-        slot.deployed().await?
+        tenant.admits(&app.sandbox).inspect_err(note_refusal)?;
+        slot.deployed().await.inspect_err(note_refusal)?
     };
     if deployed.mode != InputMode::Raw {
         match parts.method {

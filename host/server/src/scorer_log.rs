@@ -30,9 +30,11 @@ const PRINT_LOGGER: &str = "azmlinfsrv.print";
 /// Names of loggers that begin so are the host's. Those of `azmlinfsrv` are the scripts' too, as the contract has it.
 const HOST_LOGGERS: [&str; 2] = ["scorebox", "gunicorn"];
 
-/// The name of a scorer's logger as the log has it, where no record of a scorer can pass for one of the host's.
+/// The name of a scorer's logger as the log has it, where no record of a scorer can pass for one of the host's, nor look like
+/// one: many characters cannot be seen, or look like others.
 fn shown_name(logger: &str) -> Cow<'_, str> {
-    if HOST_LOGGERS.iter().any(|name| logger.starts_with(name)) {
+    let can_be_seen = !logger.starts_with(' ') && logger.chars().all(|char| matches!(char, ' '..='~'));
+    if !can_be_seen || HOST_LOGGERS.iter().any(|name| logger.starts_with(name)) {
         Cow::Owned(format!("azmlinfsrv.scorer.{logger}"))
     } else {
         Cow::Borrowed(logger)

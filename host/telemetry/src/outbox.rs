@@ -110,8 +110,8 @@ struct State {
 #[derive(Clone, Copy, Debug)]
 struct Retry {
     at: Instant,
-    /// Whether the endpoint asked for the delay.
-    is_asked: bool,
+    /// When it may be tried at the earliest, where the endpoint asked for a delay.
+    asked: Option<Instant>,
 }
 
 /// Where a batch that is being sent is kept.
@@ -182,7 +182,7 @@ impl Outbox {
         let mut state = self.state();
         state.deadline = Some(deadline);
         // One last attempt, unless the endpoint asked not to.
-        state.retry = state.retry.filter(|retry| retry.is_asked);
+        state.retry = state.retry.and_then(|retry| Some(Retry { at: retry.asked?, ..retry }));
         drop(state);
         self.shared.changed.notify_all();
     }
@@ -266,7 +266,7 @@ impl Outbox {
             format!("Telemetry for {name} cannot be read from the disk ({error}). It stays there and is tried again.")
         });
         let at = Instant::now() + self.shared.backoff.delay(state.failures.max(1));
-        state.retry = Some(Retry { at, is_asked: false });
+        state.retry = Some(Retry { at, asked: None });
     }
 
     /// Deals with what came of a batch.
@@ -343,7 +343,8 @@ impl Outbox {
         let asked = retry_after.and_then(retry_after_delay);
         // An endpoint can ask for more time, and not to be asked without a pause.
         let delay = asked.map_or(step, |asked| asked.max(step));
-        state.retry = Some(Retry { at: Instant::now() + delay, is_asked: asked.is_some() });
+        let now = Instant::now();
+        state.retry = Some(Retry { at: now + delay, asked: asked.map(|asked| now + asked) });
     }
 }
 

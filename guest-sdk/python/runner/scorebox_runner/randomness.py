@@ -187,8 +187,10 @@ class _NumpyRandomness:
             state.seed(sys.modules["numpy"].frombuffer(os.urandom(16), "u4"))
         renewed = set(map(id, self._sequences))
         for bits in self._bit_generators:
-            fresh = type(bits)(bits.seed_seq if id(bits.seed_seq) in renewed else None)
-            bits.__setstate__((fresh.state, fresh.seed_seq))
+            # A class of the script's own may be made in another way than the one of numpy that it is made from.
+            kind = next(kind for kind in type(bits).__mro__ if kind.__module__.startswith("numpy."))
+            fresh = kind(bits.seed_seq if id(bits.seed_seq) in renewed else None)
+            bits.__setstate__(({**fresh.state, "bit_generator": type(bits).__name__}, fresh.seed_seq))
         for state in self._other_states:
             # Forgets the second number of a pair that was drawn.
             state.set_state(state._bit_generator.state)

@@ -19,6 +19,7 @@ use super::sink::{Reply, Sink, accepted};
 use super::{ENOUGH, KEY, QUICK, config, context, request, start, start_slowly};
 use crate::batch::{self, Batch};
 use crate::disk::Disk;
+use crate::outbox::Backoff;
 use crate::pipeline::Timing;
 use crate::{AppInsights, Buffer, Config, Level, Telemetry};
 
@@ -108,6 +109,18 @@ fn a_shutdown_does_not_hurry_an_endpoint_that_asked_for_time() {
     telemetry.shutdown(ENOUGH);
     assert!(began.elapsed() < Duration::from_secs(2));
     assert_eq!((sink.received().len(), batches(folder.path()).len(), telemetry.dropped()), (1, 1, 0));
+}
+
+#[test]
+fn a_shutdown_tries_once_more_where_the_endpoint_asked_for_no_more_time_than_has_gone() {
+    let sink = Sink::answering(|before, _| if before == 0 { failing(429, "Retry-After: 1\r\n") } else { accepted() });
+    let backoff = Backoff { first: Duration::from_hours(1), longest: Duration::from_hours(1) };
+    let telemetry = Telemetry::start_with(config(&sink.url()), Timing { backoff, ..QUICK }).unwrap();
+    print(&telemetry, "later");
+    sink.wait_for(1);
+    thread::sleep(Duration::from_millis(1100));
+    telemetry.shutdown(ENOUGH);
+    assert_eq!((sink.received().len(), telemetry.dropped()), (2, 0));
 }
 
 #[test]

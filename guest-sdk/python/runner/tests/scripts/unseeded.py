@@ -5,6 +5,11 @@ import random
 import numpy as np
 
 
+class OfTheScript(np.random.PCG64):
+    def __init__(self):
+        super().__init__()
+
+
 def init():
     global generators
     random.seed(42)
@@ -25,6 +30,7 @@ def init():
     global sequences
     parent = np.random.SeedSequence()
     sequences = [parent, *parent.spawn(1), np.random.default_rng(parent).bit_generator.seed_seq.spawn(1)[0]]
+    generators.append(np.random.Generator(OfTheScript()))
     # What is frozen is found as well.
     gc.freeze()
 
