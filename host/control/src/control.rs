@@ -456,16 +456,21 @@ impl Control {
 
     /// What is said and counted of a deployment. Of one that is deleted, whoever asks, nothing is kept.
     pub(crate) fn journal(&self, path: &DeploymentPath) -> Arc<Journal> {
+        self.find_journal(path).unwrap_or_default()
+    }
+
+    /// The same, if the deployment is there and the store can be read.
+    pub(crate) fn find_journal(&self, path: &DeploymentPath) -> Option<Arc<Journal>> {
         let mut journals = self.journals();
         // A deletion is written before the journal is forgotten, for which this has to be over.
         if !matches!(state::find::<Deployment>(&self.store, path), Ok(Some(_))) {
-            return Arc::default();
+            return None;
         }
         let journal = journals.entry(path.clone()).or_insert_with(|| {
             let EndpointPath { tenant, endpoint } = &path.endpoint;
             self.app.journal(tenant.as_str(), endpoint.as_str(), path.deployment.as_str())
         });
-        Arc::clone(journal)
+        Some(Arc::clone(journal))
     }
 
     fn forget_journal(&self, path: &DeploymentPath) {

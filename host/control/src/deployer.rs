@@ -196,8 +196,8 @@ impl Load for Parked {
         control.app.deploy(&bundle, plan, &prefix(&self.path), &|_| {}).map_err(|error| error.to_string())
     }
 
-    fn journal(&self) -> Arc<Journal> {
-        self.control.upgrade().map(|control| control.journal(&self.path)).unwrap_or_default()
+    fn journal(&self) -> Option<Arc<Journal>> {
+        self.control.upgrade()?.find_journal(&self.path)
     }
 }
 

@@ -58,8 +58,8 @@ pub trait Load: fmt::Debug + Send + Sync {
     fn find(&self) -> Result<Option<Deployed>, String>;
     /// Seals it again.
     fn seal(&self) -> Result<Deployed, String>;
-    /// What is counted of it while it is not there.
-    fn journal(&self) -> Arc<Journal>;
+    /// What is counted of it while it is not there; `None` where that cannot be found for the moment.
+    fn journal(&self) -> Option<Arc<Journal>>;
 }
 
 /// Whether a deployment is in memory.
@@ -159,10 +159,17 @@ impl Slot {
     }
 
     /// Takes note of a request that was refused while it was not resident.
-    pub(crate) fn refused(&self) {
-        if let Some((_, load)) = &self.parkable {
-            self.journal.get_or_init(|| load.journal()).refused();
+    pub(crate) fn refused(self: &Arc<Self>) {
+        if let Some(journal) = self.journal.get() {
+            journal.refused();
+            return;
         }
+        let this = Arc::clone(self);
+        spawn_blocking(move || {
+            if let Some(journal) = this.parkable.as_ref().and_then(|(_, load)| load.journal()) {
+                this.journal.get_or_init(|| journal).refused();
+            }
+        });
     }
 
     /// Its OpenAPI documents. It is loaded for them if it never was.
@@ -495,8 +502,8 @@ mod tests {
             Err("it is gone".to_owned())
         }
 
-        fn journal(&self) -> Arc<Journal> {
-            Arc::default()
+        fn journal(&self) -> Option<Arc<Journal>> {
+            None
         }
     }
 

@@ -371,6 +371,15 @@ fn hosts_that_are_written_in_another_way_are_no_change() {
 }
 
 #[test]
+fn an_empty_model_directory_is_none() {
+    let host = Host::start();
+    let wanted = Wanted::new(FIRST);
+    wanted.applied(&host, &[]);
+    wanted.say(&FIRST.replace("scorer =", "model_dir = \"\"\nscorer ="));
+    assert_eq!(wanted.applied(&host, &[]), "");
+}
+
+#[test]
 fn traffic_that_somebody_changes_meanwhile_is_left_as_it_is() {
     let host = Host::start();
     let wanted = Wanted::new(FIRST);
@@ -417,9 +426,49 @@ fn what_somebody_has_changed_since_is_not_pruned() {
         assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
     }
     assert_eq!(host.read(&address("acme/other")).json()["description"], "theirs");
+    wanted.say(&FIRST.replace("version = \"1\"", "version = \"4\""));
+    let ended = apply_while(&host, &wanted, &["--prune"], ("acme/iris/blue", 4), || {
+        assert_eq!(host.put(&address("acme/other/blue"), &json!({"bundle": green})).status, 202);
+    });
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    for said in ["`- endpoint acme/other` is not made", "a deployment of endpoint acme/other has changed since"] {
+        assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
+    }
+    assert_eq!(host.deployed("acme/other/blue")["current"], 1);
     // Nobody has changed the deployment since the second time.
     assert_eq!(wanted.applied(&host, &["--prune"]), "- endpoint acme/other");
     assert_eq!(host.read(&address("acme/other")).status, 404);
+}
+
+#[test]
+fn what_becomes_ready_by_itself_is_pruned_all_the_same() {
+    let host = Host::start();
+    let wanted = Wanted::new(FIRST);
+    wanted.applied(&host, &[]);
+    keep_busy(&host);
+    let bundle = host.upload(&fs::read(fixtures::guest("says")).unwrap());
+    assert_eq!(host.put(&address("acme/iris/green"), &json!({"bundle": bundle})).status, 202);
+    wanted.say(&FIRST.replace("version = \"1\"", "version = \"2\""));
+    let ended = apply_while(&host, &wanted, &["--prune"], ("acme/iris/blue", 2), || {});
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(host.read(&address("acme/iris/green")).status, 404);
+}
+
+#[test]
+fn a_deployment_that_somebody_changes_meanwhile_is_left_as_it_is() {
+    let host = Host::start();
+    let wanted = Wanted::new(&format!("{FIRST}{GREEN}"));
+    wanted.applied(&host, &[]);
+    wanted.say(&format!("{FIRST}{GREEN}version = \"2\"\n").replace("version = \"1\"", "version = \"2\""));
+    let theirs = host.upload(&fs::read(fixtures::guest("says")).unwrap());
+    let ended = apply_while(&host, &wanted, &[], ("acme/iris/blue", 2), || {
+        assert_eq!(host.put(&address("acme/iris/green"), &json!({"bundle": theirs})).status, 202);
+    });
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    for said in ["`~ deployment acme/iris/green` is not made", "deployment acme/iris/green has changed since"] {
+        assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
+    }
+    assert_eq!(last(&host.deployed("acme/iris/green"))["spec"]["bundle"], json!(theirs));
 }
 
 #[test]

@@ -52,6 +52,21 @@ fn a_model_is_deployed_tried_shifted_and_rolled_back_from_the_command_line() {
 }
 
 #[test]
+fn a_model_directory_that_is_a_link_out_of_the_folder_is_not_uploaded() {
+    let host = Host::start();
+    host.endpoint("acme/iris");
+    let (app, other) = (fixtures::folder(&[("score.py", "")]), fixtures::folder(&[("secret", "hidden")]));
+    std::os::unix::fs::symlink(other.path(), app.path().join("model")).unwrap();
+    let ended = host.scorebox(&["deploy", "acme/iris/blue", app.path().to_str().unwrap()]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(
+        ended.stderr.contains("which is outside of the folder; name the model directory with --model_dir"),
+        "{ended:?}"
+    );
+    assert_eq!(host.read(&address("acme/iris/blue")).status, 404);
+}
+
+#[test]
 fn with_json_a_program_gets_what_the_api_says() {
     let host = Host::start();
     let json = |arguments: &str| -> Value {

@@ -261,11 +261,10 @@ fn what_cannot_come_back_is_answered_with_503_and_is_tried_again_later() {
         let after = response.header("retry-after").expect("when to try again");
         response.assert_error(503, &format!("The deployment is not loaded. Try again in {after} s."));
     }
-    let measured = metrics(&host);
     let refused = r#"scorebox_requests_total{tenant="acme",endpoint="first",deployment="blue",outcome="refused"}"#;
-    assert_eq!(measured[refused], 20.0);
+    eventually(PATIENCE, "all are counted", || metrics(&host)[refused] == 20.0);
     // It is not tried with each of them.
-    let failures = measured["scorebox_deployment_load_failures_total"];
+    let failures = metrics(&host)["scorebox_deployment_load_failures_total"];
     assert!((1.0..=5.0).contains(&failures), "{failures}");
     let status = host.read(&address("acme/first/blue")).json();
     assert_eq!(status["residence"], "unloadable", "{status}");

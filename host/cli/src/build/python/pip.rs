@@ -387,9 +387,9 @@ impl Pip<'_> {
         pip.current_dir(&self.folder).stdin(Stdio::null());
         // Whether the user wants to install only into virtual environments has no bearing: nothing is installed.
         pip.env("PIP_REQUIRE_VIRTUALENV", "0").env("PYTHONIOENCODING", "utf-8");
-        // Where pip runs, a relative or empty one would be a folder of the project, whose `python3` or `sitecustomize.py`
-        // would run.
-        for name in ["PATH", "PYTHONPATH"] {
+        // Where pip runs, a relative or empty one would be a folder of the project, whose `python3`, `sitecustomize.py` or
+        // `libz.so.1` would run.
+        for name in ["PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH"] {
             match env::var_os(name).and_then(|list| absolute_folders(&list)) {
                 Some(list) => pip.env(name, list),
                 None => pip.env_remove(name),
@@ -410,9 +410,10 @@ impl Pip<'_> {
 
 /// The absolute ones of a list of folders, if there are any.
 fn absolute_folders(list: &OsStr) -> Option<OsString> {
-    let folders = env::split_paths(list).filter(|folder| folder.is_absolute());
-    // What was a part of a list can be one again.
-    env::join_paths(folders).ok().filter(|list| !list.is_empty())
+    // The second one parts those of the system's loader as well.
+    let folders = list.as_bytes().split(|byte| b":;".contains(byte)).filter(|folder| folder.starts_with(b"/"));
+    let list = folders.collect::<Vec<_>>().join(&b':');
+    Some(OsString::from_vec(list)).filter(|list| !list.is_empty())
 }
 
 /// The URL by which pip takes what is at a place for the wheel that its name says. pip reads a place in its own way: what
@@ -669,6 +670,7 @@ ERROR: No matching distribution found for lightgbm
     fn pip_is_given_no_folder_of_the_project_to_look_in() {
         let given = |list: &str| absolute_folders(OsStr::new(list)).map(|list| list.into_string().unwrap());
         assert_eq!(given(":/usr/bin:.:bin::/bin:").as_deref(), Some("/usr/bin:/bin"));
+        assert_eq!(given("/lib;./lib;:/usr/lib;").as_deref(), Some("/lib:/usr/lib"));
         assert_eq!((given(""), given(":."), given("lib")), (None, None, None));
     }
 

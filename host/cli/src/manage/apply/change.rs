@@ -5,15 +5,16 @@ use std::fmt::{self, Display};
 use std::io::Cursor;
 
 use scorebox_control::api::DeploymentStatus;
-use scorebox_control::resource::{CreatedEndpoint, EndpointSpec};
+use scorebox_control::resource::{CreatedEndpoint, Deployment, EndpointSpec, RevisionState};
 use scorebox_control::{DeploymentPath, EndpointPath};
 use scorebox_store::Digest;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::deployments_of;
 use crate::failure::Failure;
 use crate::manage::remote::Remote;
-use crate::manage::{endpoint_address, wait_until_ready};
+use crate::manage::{deployment_address, endpoint_address, wait_until_ready};
 
 /// Characters of a value that are shown.
 const MAX_SHOWN: usize = 60;
@@ -60,14 +61,18 @@ pub(super) enum What {
     Deployment {
         path: DeploymentPath,
         bundle: Vec<u8>,
+        /// What was there.
+        seen: Option<Deployment>,
     },
     Traffic(EndpointPath),
     /// Hosts are taken off an endpoint, to be given to others.
     Taking(Taken),
     /// An endpoint gets the hosts of the file: what it is then.
     Giving(EndpointPath, EndpointSpec),
-    /// Something is deleted: this endpoint, or a deployment.
-    Deletion(Option<EndpointPath>),
+    /// An endpoint is deleted, with the deployments that were seen.
+    EndpointDeletion(EndpointPath, Vec<Deployment>),
+    /// A deployment is deleted.
+    DeploymentDeletion(Deployment),
 }
 
 /// An endpoint off which hosts are taken.
@@ -133,7 +138,7 @@ impl Done {
 /// One change.
 pub(super) struct Change {
     action: Action,
-    heading: String,
+    pub(super) heading: String,
     differences: Vec<String>,
     address: String,
     /// The entity tag of what was seen; `None` where nothing was.
@@ -162,11 +167,20 @@ impl Change {
         Some(Self { action, heading, differences, address: address.to_owned(), tag, spec, what })
     }
 
-    /// The deletion of what has this entity tag. An endpoint is named, since changes that come before may give it another one.
-    pub(super) fn deletion(heading: String, address: String, tag: String, endpoint: Option<EndpointPath>) -> Self {
-        let (tag, spec, differences) = (Some(tag), Value::Null, Vec::new());
-        let what = What::Deletion(endpoint);
-        Self { action: Action::Delete, heading, differences, address, tag, spec, what }
+    /// The deletion of an endpoint that has this entity tag, unless changes that come before give it another one.
+    pub(super) fn endpoint_deletion(path: EndpointPath, tag: String, deployments: Vec<Deployment>) -> Self {
+        let (heading, address) = (format!("endpoint {path}"), endpoint_address(&path));
+        Self::deletion(heading, address, Some(tag), What::EndpointDeletion(path, deployments))
+    }
+
+    pub(super) fn deployment_deletion(seen: Deployment) -> Self {
+        let path = seen.path();
+        let (heading, address) = (format!("deployment {path}"), deployment_address(&path));
+        Self::deletion(heading, address, None, What::DeploymentDeletion(seen))
+    }
+
+    fn deletion(heading: String, address: String, tag: Option<String>, what: What) -> Self {
+        Self { action: Action::Delete, heading, differences: Vec::new(), address, tag, spec: Value::Null, what }
     }
 
     fn heading(&self) -> String {
@@ -193,16 +207,23 @@ impl Change {
     /// Makes it, and takes note of that. Returns an endpoint that was created.
     fn make(&mut self, server: &Remote, done: &mut Done) -> Result<Option<CreatedEndpoint>, Failure> {
         match &mut self.what {
-            What::Deletion(endpoint) => {
-                let changed = endpoint.as_ref().and_then(|path| done.tags.get(path));
-                let tag = changed.or(self.tag.as_ref()).expect("what is deleted has been seen");
+            What::EndpointDeletion(path, seen) => {
+                let now = deployments_of(server, path)?;
+                if seen.len() != now.len() || seen.iter().zip(&now).any(|(seen, now)| is_changed(seen, now)) {
+                    return Err(changed_since(&format!("a deployment of endpoint {path}")));
+                }
+                let tag = done.tags.get(path).or(self.tag.as_ref()).expect("what is deleted has been seen");
                 server.delete_seen(&self.address, tag)?;
             }
-            What::Deployment { path, bundle } => {
+            What::DeploymentDeletion(seen) => server.delete_seen(&self.address, &tag_of(server, seen)?)?,
+            What::Deployment { path, bundle, seen } => {
                 let bundle = std::mem::take(bundle);
                 let (digest, size) = (Digest::of(&bundle), bundle.len() as u64);
                 server.upload(&digest, Cursor::new(bundle), size)?;
-                let status: DeploymentStatus = server.put(&self.address, &self.spec)?;
+                let (status, _): (DeploymentStatus, _) = match seen {
+                    Some(seen) => server.put_seen(&self.address, &tag_of(server, seen)?, &self.spec)?,
+                    None => server.put_new(&self.address, &self.spec)?,
+                };
                 wait_until_ready(server, path, status)?;
             }
             What::Endpoint(path) if self.action == Action::Create => {
@@ -247,6 +268,29 @@ impl Change {
         let tag = tag.expect("what is changed has been seen");
         server.put_seen::<Value>(&self.address, tag, &self.spec).map(|(_, tag)| tag)
     }
+}
+
+/// The entity tag of a deployment, unless somebody has changed it since it was seen. It has another one when a revision has
+/// become ready.
+fn tag_of(server: &Remote, seen: &Deployment) -> Result<String, Failure> {
+    let path = seen.path();
+    let now = server.find::<DeploymentStatus>(&deployment_address(&path))?;
+    let now = now.filter(|(status, _)| !is_changed(seen, &status.deployment));
+    now.map(|(_, tag)| tag).ok_or_else(|| changed_since(&format!("deployment {path}")))
+}
+
+/// Whether somebody has changed a deployment, apart from what was being made ready.
+fn is_changed(seen: &Deployment, now: &Deployment) -> bool {
+    let ids = |deployment: &Deployment| -> Vec<_> {
+        deployment.revisions.iter().map(|revision| (revision.number, revision.created)).collect()
+    };
+    let was_pending = |number| seen.revision(number).is_some_and(|revision| revision.state == RevisionState::Pending);
+    let is_current_as_expected = seen.current == now.current || now.current.is_some_and(was_pending);
+    seen.name != now.name || ids(seen) != ids(now) || !is_current_as_expected
+}
+
+fn changed_since(what: &str) -> Failure {
+    Failure::failed(format!("{what} has changed since; look at it, then apply the file again"))
 }
 
 impl Display for Change {

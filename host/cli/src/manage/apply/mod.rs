@@ -13,16 +13,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use scorebox_control::Name;
-use scorebox_control::resource::{Endpoint, LimitsSpec, ProbeSpec, QuotaSpec};
+use scorebox_control::api::DeploymentStatus;
+use scorebox_control::resource::{Deployment, Endpoint, LimitsSpec, ProbeSpec, QuotaSpec};
+use scorebox_control::{EndpointPath, Name};
 use serde::Deserialize;
 use serde_json::json;
 
 use self::change::{Change, make};
 use self::plan::Plan;
 use super::args::ApplyArgs;
-use super::pretty;
 use super::remote::Remote;
+use super::{List, endpoint_address, pretty};
 use crate::console;
 use crate::failure::Failure;
 
@@ -116,6 +117,12 @@ pub(crate) fn apply(args: &ApplyArgs) -> Result<(), Failure> {
         console::note(format_args!("{made} changes are made"));
     }
     Ok(())
+}
+
+/// The deployments of an endpoint as they are now.
+fn deployments_of(server: &Remote, path: &EndpointPath) -> Result<Vec<Deployment>, Failure> {
+    let list: List<DeploymentStatus> = server.get(&format!("{}/deployments", endpoint_address(path)))?;
+    Ok(list.items.into_iter().map(|status| status.deployment).collect())
 }
 
 fn read(file: &Path) -> Result<File, Failure> {

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use scorebox_control::api::DeploymentStatus;
 use scorebox_control::resource::{
     Deployment, DeploymentSpec, Endpoint, EndpointSpec, QuotaSpec, Revision, RevisionState, Tenant, TenantSpec,
     TrafficSpec,
@@ -13,10 +12,9 @@ use scorebox_control::{DeploymentPath, EndpointPath, Name};
 use scorebox_sandbox::Limits;
 use scorebox_server::Traffic;
 use scorebox_store::Digest;
-use serde_json::Value;
 
 use super::change::{Change, Taken, What};
-use super::{DeploymentEntry, EndpointEntry, File, TenantEntry};
+use super::{DeploymentEntry, EndpointEntry, File, TenantEntry, deployments_of};
 use crate::console;
 use crate::failure::Failure;
 use crate::manage::remote::Remote;
@@ -128,8 +126,8 @@ impl<'a> Plan<'a> {
             }
             hosts.retain(|host| !self.moved.contains_key(host));
             self.endpoint_itself(&path, Some(&there), &EndpointSpec { description, hosts });
-            let (heading, address) = (format!("endpoint {path}"), endpoint_address(&path));
-            self.delete(heading, address, there.1, Some(path));
+            let deployments = if self.prune { deployments_of(self.server, &path)? } else { Vec::new() };
+            self.delete(Change::endpoint_deletion(path, there.1, deployments));
         }
         let Self { changes, takings, givings, deletions, .. } = self;
         Ok([changes, takings, givings, deletions].into_iter().flatten().collect())
@@ -154,7 +152,7 @@ impl<'a> Plan<'a> {
         if spec.quotas.deployments.is_some() {
             // None of its endpoints has been compared yet. What is not in the file counts too: it is deleted last, if at all.
             for path in self.there.keys().filter(|path| path.tenant == *name) {
-                deployments += self.deployments_of(path)?.len();
+                deployments += deployments_of(self.server, path)?.len();
             }
         }
         self.deployments = deployments;
@@ -162,11 +160,6 @@ impl<'a> Plan<'a> {
             self.endpoint(&EndpointPath { tenant: name.clone(), endpoint }, entry, &spec.quotas, folder)?;
         }
         Ok(())
-    }
-
-    fn deployments_of(&self, path: &EndpointPath) -> Result<Vec<Deployment>, Failure> {
-        let list: List<DeploymentStatus> = self.server.get(&format!("{}/deployments", endpoint_address(path)))?;
-        Ok(list.items.into_iter().map(|status| status.deployment).collect())
     }
 
     fn endpoint(
@@ -182,7 +175,7 @@ impl<'a> Plan<'a> {
         spec.check().map_err(|error| Failure::failed(format!("endpoint {path}: {error}")))?;
         spec.hosts = spec.normal_hosts();
         self.endpoint_itself(path, there.as_ref(), &spec);
-        let others = if there.is_none() { Vec::new() } else { self.deployments_of(path)? };
+        let others = if there.is_none() { Vec::new() } else { deployments_of(self.server, path)? };
         let mut others: BTreeMap<_, _> = others.into_iter().map(|other| (other.name.clone(), other)).collect();
         // Those that can have traffic: what is not in the file and has never been ready is not waited for.
         let ready = others.values().filter(|other| other.current.is_some());
@@ -220,13 +213,8 @@ impl<'a> Plan<'a> {
         }
         let (heading, what) = (format!("traffic of {path}"), What::Traffic(path.clone()));
         self.changes.extend(Change::between(heading, &traffic_address(path), tag, Some(&was), &spec, what));
-        for deployment in others.into_keys() {
-            let path = path.deployment(&deployment);
-            let address = deployment_address(&path);
-            // The list has no entity tags. What is gone since need not be deleted.
-            if let Some((_, tag)) = self.server.find::<Value>(&address)? {
-                self.delete(format!("deployment {path}"), address, tag, None);
-            }
+        for deployment in others.into_values() {
+            self.delete(Change::deployment_deletion(deployment));
         }
         Ok(())
     }
@@ -264,6 +252,8 @@ impl<'a> Plan<'a> {
     ) -> Result<(), Failure> {
         let invalid = |error: String| Failure::failed(format!("deployment {path}: {error}"));
         let DeploymentEntry { scorer, model_dir, version, environment, limits, probe } = entry;
+        // An empty one is none, and not all that is beside the file.
+        let model_dir = model_dir.filter(|model_dir| !model_dir.as_os_str().is_empty());
         let model_dir = model_dir.map(|model_dir| folder.join(model_dir));
         let bundle = pack::pack(&folder.join(scorer), model_dir.as_deref()).map_err(&invalid)?;
         let size = bundle.len() as u64;
@@ -275,7 +265,8 @@ impl<'a> Plan<'a> {
             let pending = there.latest().filter(is_another);
             pending.or_else(|| there.revision(there.current?)).map(|revision| &revision.spec)
         });
-        let (what, heading) = (What::Deployment { path: path.clone(), bundle }, format!("deployment {path}"));
+        let what = What::Deployment { path: path.clone(), bundle, seen: there.cloned() };
+        let heading = format!("deployment {path}");
         let change = Change::between(heading, &deployment_address(path), None, was, &spec, what);
         // What is there already is left alone, also where it could not be asked for any more.
         if change.is_some() {
@@ -292,12 +283,15 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Notes that something with this entity tag is not in the file, if that is to go.
-    fn delete(&mut self, heading: String, address: String, tag: String, endpoint: Option<EndpointPath>) {
+    /// Notes the deletion of what is not in the file, if that is to go.
+    fn delete(&mut self, deletion: Change) {
         if self.prune {
-            self.deletions.push(Change::deletion(heading, address, tag, endpoint));
+            self.deletions.push(deletion);
         } else {
-            console::note(format_args!("{heading} is not in the file, and is left alone; --prune deletes it"));
+            console::note(format_args!(
+                "{} is not in the file, and is left alone; --prune deletes it",
+                deletion.heading
+            ));
         }
     }
 }
