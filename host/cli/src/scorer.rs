@@ -9,7 +9,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use bytes::Bytes;
 use scorebox_control::ReadBundle;
-use scorebox_sandbox::{Bundle, Code, MODULE_FILE, Runtime, own_model_dir};
+use scorebox_sandbox::{Bundle, Code, MODULE_FILE, Runtime, model_dir_of};
 use scorebox_server::swagger::SwaggerVersion;
 
 use crate::args::PythonArgs;
@@ -88,15 +88,8 @@ pub(crate) fn read(
         }
         bundle
     } else if scorer.is_dir() && script.is_file() && !scorer.join(MODULE_FILE).exists() {
-        let own = match places.model_dir {
-            Some(_) => None,
-            None => own_model_dir(scorer).map_err(|error| error.to_string())?,
-        };
-        let places = Places {
-            model_dir: places.model_dir.or(own.as_deref()),
-            app_root: places.app_root.or(Some(scorer)),
-            ..*places
-        };
+        let model_dir = model_dir_of(scorer, places.model_dir).map_err(|error| error.to_string())?;
+        let places = Places { model_dir: model_dir.as_deref(), app_root: places.app_root.or(Some(scorer)), ..*places };
         read_app(&places, &script, python, environment, limit)?
     } else {
         Bundle::read(scorer, places.model_dir, limit).map_err(|error| error.to_string())?

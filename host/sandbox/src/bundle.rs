@@ -166,18 +166,18 @@ impl Bundle {
     /// folder `model` of the bundle's folder if it is there. All its files together may have `limit` bytes. Links are
     /// followed within it, and refused where they lead out of it.
     pub fn read(path: &Path, model_dir: Option<&Path>, limit: u64) -> Result<Self, BundleError> {
-        let (module, own_model_dir) = if path.is_dir() {
+        let (module, model_dir) = if path.is_dir() {
             let module = path.join(MODULE_FILE);
             if !module.exists() {
                 return Err(BundleError::NoModule { folder: path.to_owned() });
             }
-            (module, if model_dir.is_some() { None } else { own_model_dir(path)? })
+            (module, model_dir_of(path, model_dir)?)
         } else {
-            (path.to_owned(), None)
+            (path.to_owned(), model_dir.map(Path::to_owned))
         };
         let code = Code::Component(fs::read(&module).map_err(on(&module))?);
         let environment = Vec::new();
-        let Some(model_dir) = model_dir.map(Path::to_owned).or(own_model_dir) else {
+        let Some(model_dir) = model_dir else {
             let (owner, files) = (String::new(), Vec::new());
             return Ok(Self { owner, code, environment, files, model_dir: None, preload: None });
         };
@@ -191,12 +191,15 @@ impl Bundle {
     }
 }
 
-/// The model directory that a folder with a scorer has itself, if it has one.
+/// The model directory of a scorer in a folder: the one that is named, else the folder's own, if it has one.
 ///
 /// # Errors
 ///
-/// [`BundleError::ModelOutside`] where it is a link out of the folder, which nobody has named.
-pub fn own_model_dir(folder: &Path) -> Result<Option<PathBuf>, BundleError> {
+/// [`BundleError::ModelOutside`] where the folder's own is a link out of it, which nobody has named.
+pub fn model_dir_of(folder: &Path, named: Option<&Path>) -> Result<Option<PathBuf>, BundleError> {
+    if let Some(named) = named {
+        return Ok(Some(named.to_owned()));
+    }
     let path = folder.join(MODEL_DIR);
     if !path.is_dir() {
         return Ok(None);

@@ -36,7 +36,7 @@ mod steps;
 mod stream;
 mod wasi;
 
-pub use bundle::{Bundle, BundleError, BundleFile, Code, MODEL_DIR, MODULE_FILE, Preload, own_model_dir};
+pub use bundle::{Bundle, BundleError, BundleFile, Code, MODEL_DIR, MODULE_FILE, Preload, model_dir_of};
 pub use cache::{Cache, CacheError, CacheUsage};
 pub use deployment::Deployment;
 pub use engine::SandboxConfig;

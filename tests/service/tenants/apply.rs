@@ -131,6 +131,15 @@ fn go_on(host: &Host) {
     kill_process(worker, Signal::KILL).expect("it does not end by itself");
 }
 
+/// Checks that a command has failed, and says all of this.
+#[track_caller]
+fn assert_fails(ended: &Ended, texts: &[&str]) {
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    for said in texts {
+        assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
+    }
+}
+
 /// Applies a file, and does something while a revision of a deployment that it has asked for waits for its turn.
 fn apply_while(host: &Host, wanted: &Wanted, more: &[&str], revision: (&str, u64), act: impl FnOnce()) -> Ended {
     run_while(host, || wanted.apply(host, more), revision, act)
@@ -332,10 +341,10 @@ fn a_deployment_that_fails_ends_it_before_it_gets_traffic_and_it_can_be_applied_
         + "\n[tenants.acme.endpoints.iris.deployments.green]\nscorer = \"panic.wasm\"\nprobe = { body = '{\"end\": \"panic\"}' }\n";
     wanted.say(&broken);
     let ended = wanted.apply(&host, &[]);
-    assert_eq!(ended.code, Some(1), "{ended:?}");
-    for said in ["`+ deployment acme/iris/green` is not made, 0 of 2 changes before it are", "its probe failed"] {
-        assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
-    }
+    assert_fails(
+        &ended,
+        &["`+ deployment acme/iris/green` is not made, 0 of 2 changes before it are", "its probe failed"],
+    );
     assert_eq!(version(&host, key), "1");
     assert_eq!(host.read(&address("acme/iris")).json()["traffic"], json!({"blue": 100}));
     wanted.say(&broken.replace(r#""end": "panic""#, r#""end": "well""#));
@@ -412,28 +421,22 @@ fn what_somebody_has_changed_since_is_not_pruned() {
     let ended = apply_while(&host, &wanted, &["--prune"], ("acme/iris/blue", 2), || {
         assert_eq!(host.put(&address("acme/iris/green"), &json!({"bundle": green})).status, 202);
     });
-    assert_eq!(ended.code, Some(1), "{ended:?}");
-    for said in ["`- deployment acme/iris/green` is not made", "has changed since"] {
-        assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
-    }
+    assert_fails(&ended, &["`- deployment acme/iris/green` is not made", "has changed since"]);
     assert_eq!(host.deployed("acme/iris/green")["current"], 2);
     wanted.say(&FIRST.replace("version = \"1\"", "version = \"3\""));
     let ended = apply_while(&host, &wanted, &["--prune"], ("acme/iris/blue", 3), || {
         assert_eq!(host.put(&address("acme/other"), &json!({"description": "theirs"})).status, 200);
     });
-    assert_eq!(ended.code, Some(1), "{ended:?}");
-    for said in ["`- endpoint acme/other` is not made", "has changed since"] {
-        assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
-    }
+    assert_fails(&ended, &["`- endpoint acme/other` is not made", "has changed since"]);
     assert_eq!(host.read(&address("acme/other")).json()["description"], "theirs");
     wanted.say(&FIRST.replace("version = \"1\"", "version = \"4\""));
     let ended = apply_while(&host, &wanted, &["--prune"], ("acme/iris/blue", 4), || {
         assert_eq!(host.put(&address("acme/other/blue"), &json!({"bundle": green})).status, 202);
     });
-    assert_eq!(ended.code, Some(1), "{ended:?}");
-    for said in ["`- endpoint acme/other` is not made", "a deployment of endpoint acme/other has changed since"] {
-        assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
-    }
+    assert_fails(
+        &ended,
+        &["`- endpoint acme/other` is not made", "a deployment of endpoint acme/other has changed since"],
+    );
     assert_eq!(host.deployed("acme/other/blue")["current"], 1);
     // Nobody has changed the deployment since the second time.
     assert_eq!(wanted.applied(&host, &["--prune"]), "- endpoint acme/other");
@@ -464,10 +467,10 @@ fn a_deployment_that_somebody_changes_meanwhile_is_left_as_it_is() {
     let ended = apply_while(&host, &wanted, &[], ("acme/iris/blue", 2), || {
         assert_eq!(host.put(&address("acme/iris/green"), &json!({"bundle": theirs})).status, 202);
     });
-    assert_eq!(ended.code, Some(1), "{ended:?}");
-    for said in ["`~ deployment acme/iris/green` is not made", "deployment acme/iris/green has changed since"] {
-        assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
-    }
+    assert_fails(
+        &ended,
+        &["`~ deployment acme/iris/green` is not made", "deployment acme/iris/green has changed since"],
+    );
     assert_eq!(last(&host.deployed("acme/iris/green"))["spec"]["bundle"], json!(theirs));
 }
 
@@ -641,10 +644,10 @@ fn a_revision_that_is_pending_already_is_waited_for_before_it_gets_traffic() {
         go_on(&host);
         applying.join().expect("it ends")
     });
-    assert_eq!(ended.code, Some(1), "{ended:?}");
-    for said in ["`~ deployment acme/iris/blue` is not made, 1 of 3 changes before it are", "its probe failed"] {
-        assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
-    }
+    assert_fails(
+        &ended,
+        &["`~ deployment acme/iris/blue` is not made, 1 of 3 changes before it are", "its probe failed"],
+    );
     assert_eq!(last(&host.read(&address("acme/iris/blue")).json())["number"], 2, "it is the one that was pending");
     assert_eq!(host.read(&address("acme/iris")).json()["traffic"], json!({"green": 100}));
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use bytesize::ByteSize;
-use scorebox_sandbox::own_model_dir;
+use scorebox_sandbox::model_dir_of;
 
 use self::python::PythonProject;
 pub(crate) use self::python::unpack_wheel;
@@ -201,10 +201,7 @@ fn build_python(args: &BuildArgs, folder: PathBuf, entry_script: Option<PathBuf>
         Some(output) => output.clone(),
         None => default_archive(&folder)?,
     };
-    let model_dir = match &args.model_dir {
-        Some(model_dir) => Some(model_dir.clone()),
-        None => own_model_dir(&folder).map_err(Failure::failed)?,
-    };
+    let model_dir = model_dir_of(&folder, args.model_dir.as_deref()).map_err(Failure::failed)?;
     let project = PythonProject {
         entry_script: folder.join(entry_script.unwrap_or_else(|| PathBuf::from(SCRIPT))),
         folder,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use scorebox_sandbox::{Bundle, Code, MODULE_FILE, own_model_dir};
+use scorebox_sandbox::{Bundle, Code, MODULE_FILE, model_dir_of};
 
 use crate::python::{ARCHIVE_EXTENSION, App, archive_component};
 
@@ -35,11 +35,8 @@ fn bundle(scorer: &Path, model_dir: Option<&Path>) -> Result<Vec<u8>, String> {
         return pack_app(scorer, model_dir, scorer.parent().filter(|folder| !folder.as_os_str().is_empty()));
     }
     if scorer.is_dir() && script.is_file() && !scorer.join(MODULE_FILE).exists() {
-        let own = match model_dir {
-            Some(_) => None,
-            None => own_model_dir(scorer).map_err(|error| error.to_string())?,
-        };
-        return pack_app(&script, model_dir.or(own.as_deref()), Some(scorer));
+        let model_dir = model_dir_of(scorer, model_dir).map_err(|error| error.to_string())?;
+        return pack_app(&script, model_dir.as_deref(), Some(scorer));
     }
     let Bundle { code, files, .. } = Bundle::read(scorer, model_dir, MAX_BYTES).map_err(|error| error.to_string())?;
     match code {
