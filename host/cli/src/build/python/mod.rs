@@ -16,6 +16,7 @@
 //! Where it is allowed and hashes are required, source code is compared with its hash before it runs.
 
 mod pip;
+mod refusal;
 mod resolve;
 mod wheel;
 
